@@ -1,0 +1,1 @@
+"""Environments, and the collection of observation sets from them."""

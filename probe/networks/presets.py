@@ -1,0 +1,104 @@
+"""The shipped architectures, each a function from shapes to a specification."""
+
+from collections.abc import Callable
+
+from probe.errors import ConfigurationError, UnknownNameError
+from probe.networks.specification import ActionSpace, Initialisation, ModuleSpec, NetworkSpec, Stage
+
+
+def preset(name: str, observation_shape: tuple[int, ...], actions: int, hidden: int) -> NetworkSpec:
+    """Returns the specification of a shipped architecture.
+
+    Args:
+        name: `conv64`, `impala` or `mlp`.
+        observation_shape: (height, width, channel) of an image, or (feature,).
+        actions: number of discrete actions.
+        hidden: width of the encoder's last layer.
+
+    Raises:
+        UnknownNameError: no such architecture.
+        ConfigurationError: it does not take observations of this shape.
+    """
+    if name not in _PRESETS:
+        raise UnknownNameError("network", name, _PRESETS)
+    encoder, head_gains, dimensions = _PRESETS[name]
+    if len(observation_shape) != dimensions or (name == "conv64" and observation_shape[:2] != (64, 64)):
+        expected = {"conv64": "64 x 64 images", "impala": "images (height, width, channel)", "mlp": "vectors"}[name]
+        raise ConfigurationError(f"Network '{name}' takes {expected}, the environment gives {observation_shape}.")
+    return NetworkSpec(
+        name=name,
+        observation_shape=observation_shape,
+        actions=ActionSpace(size=actions),
+        modules={
+            "encoder": ModuleSpec(reads="observations", stages=encoder(hidden)),
+            "actor": ModuleSpec(reads="encoder", stages=(_head(actions, head_gains[0]),)),
+            "critic": ModuleSpec(reads="encoder", stages=(_head(1, head_gains[1]),)),
+        },
+    )
+
+
+def preset_names() -> dict[str, str]:
+    """Returns the shipped architectures with a line on each."""
+    return {name: (encoder.__doc__ or "").split("\n")[0] for name, (encoder, _, _) in _PRESETS.items()}
+
+
+def _head(width: int, gain: float | None) -> Stage:
+    how = Initialisation() if gain is None else Initialisation(kind="orthogonal", gain=gain)
+    return Stage(name="output", kind="linear", options={"width": width}, initialisation=how)
+
+
+def _relu(name: str) -> Stage:
+    return Stage(name=name, kind="relu")
+
+
+def conv64_encoder(hidden: int) -> tuple[Stage, ...]:
+    """Four strided convolutions (32-64-128-128) and one linear layer, for 64 x 64 images; Juliani & Ash 2024."""
+    stages: list[Stage] = []
+    for index, width in enumerate((32, 64, 128, 128), start=1):
+        options = {"width": width, "kernel": 4, "stride": 2, "padding": 1}
+        stages += [Stage(name=f"conv{index}", kind="conv", options=options), _relu(f"relu{index}")]
+    dense = Stage(name="dense", kind="linear", options={"width": hidden})
+    return (*stages, Stage(name="flatten", kind="flatten"), dense, _relu("relu_dense"))
+
+
+def impala_encoder(hidden: int) -> tuple[Stage, ...]:
+    """Residual IMPALA network (16-32-32) and one linear layer, for images; Espeholt et al. 2018, arXiv:1802.01561."""
+    sequences = tuple(
+        Stage(name=f"sequence{index}", kind="sequence", stages=_impala_sequence(width))
+        for index, width in enumerate((16, 32, 32), start=1)
+    )
+    dense = Stage(name="dense", kind="linear", options={"width": hidden})
+    return (*sequences, Stage(name="flatten", kind="flatten"), _relu("relu_flat"), dense, _relu("relu_dense"))
+
+
+def _impala_sequence(width: int) -> tuple[Stage, ...]:
+    same = {"width": width, "kernel": 3, "padding": 1}
+    block = (
+        _relu("relu1"),
+        Stage(name="conv1", kind="conv", options=same),
+        _relu("relu2"),
+        Stage(name="conv2", kind="conv", options=same),
+    )
+    return (
+        Stage(name="conv", kind="conv", options=same),
+        Stage(name="pool", kind="max_pool", options={"kernel": 3, "stride": 2, "padding": 1}),
+        Stage(name="residual1", kind="residual", stages=block),
+        Stage(name="residual2", kind="residual", stages=block),
+    )
+
+
+def mlp_encoder(hidden: int) -> tuple[Stage, ...]:
+    """Two linear layers with ReLU, for observations that are vectors."""
+    layers = [
+        (Stage(name=f"dense{index}", kind="linear", options={"width": hidden}), _relu(f"relu{index}"))
+        for index in (1, 2)
+    ]
+    return tuple(stage for pair in layers for stage in pair)
+
+
+_PRESETS: dict[str, tuple[Callable[[int], tuple[Stage, ...]], tuple[float | None, float | None], int]] = {
+    # (encoder, initialisation gain of actor and critic, dimensions of an observation)
+    "conv64": (conv64_encoder, (None, None), 3),
+    "impala": (impala_encoder, (0.01, 1.0), 3),
+    "mlp": (mlp_encoder, (0.01, 1.0), 1),
+}

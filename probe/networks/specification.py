@@ -1,0 +1,78 @@
+"""What a network is, as plain data: enough to rebuild the module with no pickle."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from probe.models import FrozenModel
+
+
+class Initialisation(FrozenModel):
+    """How a weight layer's parameters are drawn; biases are zero with `orthogonal`."""
+
+    kind: Literal["default", "orthogonal"] = "default"
+    """`default` is PyTorch's own: uniform within 1/sqrt(fan in) for weight and bias."""
+    gain: float = 1.0
+    """Factor on the orthogonal matrix; unused by `default`."""
+
+
+class Stage(FrozenModel):
+    """One named step of a module: a layer, a nonlinearity, or a block of further stages."""
+
+    name: str
+    kind: str
+    """A key of `probe.networks.stages.BUILDERS`."""
+    options: dict[str, Any] = {}
+    """The kind's own settings, such as `width`, `kernel`, `stride`, `padding`, `spectral_norm`."""
+    stages: tuple["Stage", ...] = ()
+    """The inner stages of a block (`sequence`, `residual`)."""
+    initialisation: Initialisation = Initialisation()
+
+
+class ModuleSpec(FrozenModel):
+    """One module (encoder, actor, critic): what it reads and its stages in order."""
+
+    reads: Literal["observations", "encoder"]
+    stages: tuple[Stage, ...]
+
+
+class ActionSpace(FrozenModel):
+    """The actions that the actor chooses from."""
+
+    kind: Literal["discrete"] = "discrete"
+    size: int
+    """Number of actions."""
+
+
+class NetworkSpec(FrozenModel):
+    """A whole network. Observations: uint8 (height, width, channel) images or float32 (feature,) vectors."""
+
+    name: str
+    observation_shape: tuple[int, ...]
+    actions: ActionSpace
+    modules: dict[str, ModuleSpec]
+    """By module name, in the order in which they run; `encoder` comes first."""
+    injections: tuple[dict[str, Any], ...] = ()
+    """What was injected, where and when."""
+
+    @property
+    def is_image(self) -> bool:
+        """Whether observations are images."""
+        return len(self.observation_shape) == 3
+
+    def map_stages(self, change: Callable[[Stage], Stage], modules: tuple[str, ...] | None = None) -> "NetworkSpec":
+        """Returns a copy with `change` applied to every stage, inner ones first, of the named modules (default: all)."""
+        chosen = tuple(self.modules) if modules is None else modules
+        changed = {
+            name: module.model_copy(update={"stages": _mapped(module.stages, change)}) if name in chosen else module
+            for name, module in self.modules.items()
+        }
+        return self.model_copy(update={"modules": changed})
+
+
+def _mapped(stages: tuple[Stage, ...], change: Callable[[Stage], Stage]) -> tuple[Stage, ...]:
+    return tuple(change(stage.model_copy(update={"stages": _mapped(stage.stages, change)})) for stage in stages)
+
+
+def with_options(stage: Stage, options: Mapping[str, Any]) -> Stage:
+    """Returns a copy of `stage` with `options` added."""
+    return stage.model_copy(update={"options": {**stage.options, **options}})

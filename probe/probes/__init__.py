@@ -1,0 +1,1 @@
+"""The probes, one a file; `base` holds the contract and the registry."""

@@ -1,0 +1,98 @@
+"""The contract of a probe, and the registry that finds every probe of this folder."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probe.errors import UnknownNameError
+from probe.statistics.layer import LayerStatistics
+
+Status = Literal["ok", "low_sample", "degenerate", "nonfinite", "not_applicable"]
+Need = Literal["activation", "gradient", "weights", "network", "pair", "series"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One number that a probe read off one layer; a value of None comes with a status that says why."""
+
+    metric: str
+    value: float | None
+    status: Status = "ok"
+    threshold: float | None = None
+    weight: float | None = field(default=None, compare=False)
+    """Units (or elements) behind a fraction: modules average by it (`micro`). None: the reading has no module average."""
+
+
+class Probe:
+    """Formula over a layer's statistics. Subclasses are frozen dataclasses whose fields are the probe's parameters."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    needs: ClassVar[Need] = "activation"
+    cost: ClassVar[Literal["default", "costly"]] = "default"
+    reads: ClassVar[frozenset[str]] = frozenset()
+
+    def compute(self, layer: str, statistics: LayerStatistics) -> list[Reading]:
+        """Returns the readings of one layer; the statistics are finite, the engine has checked."""
+        raise NotImplementedError
+
+    def compare(self, layer: str, earlier: LayerStatistics, later: LayerStatistics) -> list[Reading]:
+        """Returns the readings that compare one layer at two checkpoints; none by default."""
+        return []
+
+    def arrays(self, layer: str, statistics: LayerStatistics) -> dict[str, NDArray[Any]]:
+        """Returns arrays worth keeping beside the statistics, by name; none by default."""
+        return {}
+
+    @classmethod
+    def summary(cls) -> str:
+        """Returns the first line of the probe's docstring."""
+        return (cls.__doc__ or "").strip().split("\n")[0]
+
+
+ProbeClass = TypeVar("ProbeClass", bound=type[Probe])
+_REGISTRY: dict[str, type[Probe]] = {}
+
+
+def register(name: str, version: int) -> Callable[[ProbeClass], ProbeClass]:
+    """Enters a probe class under a name that no other class has."""
+
+    def enter(cls: ProbeClass) -> ProbeClass:
+        taken = _REGISTRY.get(name)
+        if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(f"Probe '{name}' is registered already, by {taken.__module__}.{taken.__qualname__}.")
+        cls.name, cls.version = name, version
+        _REGISTRY[name] = cls
+        return cls
+
+    return enter
+
+
+def registry() -> Mapping[str, type[Probe]]:
+    """Returns every probe of this folder by name, in alphabetical order."""
+    package = importlib.import_module("probe.probes")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"probe.probes.{module.name}")
+    return dict(sorted(_REGISTRY.items()))
+
+
+def probe_class(name: str) -> type[Probe]:
+    """Returns the probe of that name.
+
+    Raises:
+        UnknownNameError: there is none; the message names the nearest.
+    """
+    probes = registry()
+    if name not in probes:
+        raise UnknownNameError("probe", name, probes)
+    return probes[name]
+
+
+def fraction(mask: NDArray[np.bool_]) -> float:
+    """Returns the share of true entries of a non-empty mask."""
+    return float(np.mean(mask))

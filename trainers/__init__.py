@@ -1,0 +1,1 @@
+"""Training: one file per algorithm, its mitigations, and runs that resume."""
