@@ -47,7 +47,7 @@ class Network(nn.Module):
         return outputs
 
     def scale(self, observations: Tensor) -> Tensor:
-        """Returns images as floats in [0, 1], (batch, channel, height, width) in channels-last memory; vectors as they are."""
+        """Returns images as floats in [0, 1], channels first in channels-last memory; vectors as they are."""
         expected = self.spec.observation_shape
         if tuple(observations.shape[1:]) != expected:
             raise ShapeError(

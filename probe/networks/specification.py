@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from pydantic import Field
+
 from probe.models import FrozenModel
 
 
@@ -21,7 +23,7 @@ class Stage(FrozenModel):
     name: str
     kind: str
     """A key of `probe.networks.stages.BUILDERS`."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     """The kind's own settings, such as `width`, `kernel`, `stride`, `padding`, `spectral_norm`."""
     stages: tuple["Stage", ...] = ()
     """The inner stages of a block (`sequence`, `residual`)."""
@@ -60,7 +62,7 @@ class NetworkSpec(FrozenModel):
         return len(self.observation_shape) == 3
 
     def map_stages(self, change: Callable[[Stage], Stage], modules: tuple[str, ...] | None = None) -> "NetworkSpec":
-        """Returns a copy with `change` applied to every stage, inner ones first, of the named modules (default: all)."""
+        """Returns a copy with `change` applied to every stage, inner ones first, of the named modules or of all."""
         chosen = tuple(self.modules) if modules is None else modules
         changed = {
             name: module.model_copy(update={"stages": _mapped(module.stages, change)}) if name in chosen else module

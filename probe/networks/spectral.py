@@ -1,8 +1,8 @@
 """Spectral normalisation whose power iteration runs when it is told to: once per optimiser step.
 
-Source: Miyato et al. 2018, arXiv:1802.05957, Algorithm 1. This differs from `torch.nn.utils.parametrizations.spectral_norm`
-in one thing: there every access of the weight in training mode iterates (acting, and each micro-batch, would too); here
-only `iterate` does. Buffer names are PyTorch's, `parametrizations.weight.0._u` and `._v`.
+Source: Miyato et al. 2018, arXiv:1802.05957, Algorithm 1. One thing differs from PyTorch's own parametrisation: there
+every access of the weight in training mode iterates (acting and each micro-batch would, too); here only `iterate` does.
+Buffer names are PyTorch's, `parametrizations.weight.0._u` and `._v`.
 """
 
 from typing import cast

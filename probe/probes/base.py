@@ -25,7 +25,7 @@ class Reading:
     status: Status = "ok"
     threshold: float | None = None
     weight: float | None = field(default=None, compare=False)
-    """Units (or elements) behind a fraction: modules average by it (`micro`). None: the reading has no module average."""
+    """Units (or elements) behind a fraction, by which modules average (`micro`); None: no module average is made."""
 
 
 class Probe:

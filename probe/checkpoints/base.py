@@ -1,0 +1,68 @@
+"""What a checkpoint and a series of checkpoints are, whatever wrote them."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from probe.modules import ModuleMap
+
+
+class Checkpoint(ABC):
+    """One saved network: opened lazily, never changed."""
+
+    path: Path
+
+    @property
+    @abstractmethod
+    def step(self) -> int:
+        """Agent decisions, summed over the environments."""
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """SHA-256 of the content."""
+
+    @property
+    @abstractmethod
+    def description(self) -> dict[str, Any]:
+        """Plain facts for tables: run, method, seed, task, step, frames, updates, algorithm, format."""
+
+    @property
+    @abstractmethod
+    def modules(self) -> ModuleMap:
+        """Which module a layer belongs to."""
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """Returns a private copy of the network, in eval mode."""
+
+    @abstractmethod
+    def fresh(self, seed: int) -> nn.Module | None:
+        """Returns the same architecture newly initialised, in eval mode, or None where that is unknown."""
+
+    @abstractmethod
+    def prepare(self, batch: Tensor) -> Tensor:
+        """Turns stored observations into what the network takes.
+
+        Raises:
+            ShapeError: they do not fit the network.
+        """
+
+
+@dataclass(frozen=True)
+class Series:
+    """The checkpoints of one run, in step order."""
+
+    path: Path
+    run: str
+    method: str
+    seed: int
+    checkpoints: tuple[Checkpoint, ...]
+
+    @property
+    def label(self) -> str:
+        """What a person calls this series."""
+        return f"{self.run} / {self.method} / seed {self.seed}" if self.method else self.run
