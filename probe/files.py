@@ -43,6 +43,6 @@ def tensor_digest(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         sha.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
-        sha.update(memoryview(array.reshape(-1)).cast("B") if array.size else b"")
+        sha.update(array.reshape(-1).view(np.uint8).data)
     sha.update(json.dumps(dict(metadata), sort_keys=True).encode())
     return sha.hexdigest()

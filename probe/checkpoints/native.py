@@ -188,6 +188,6 @@ def read_header(path: Path) -> dict[str, str]:
 def is_native(path: Path) -> bool:
     """Whether a file's header says that `save` wrote it."""
     try:
-        return json.loads(read_header(path).get("format", "null")) == FORMAT
+        return bool(json.loads(read_header(path).get("format", "null")) == FORMAT)
     except (ProbeError, json.JSONDecodeError):
         return False

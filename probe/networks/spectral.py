@@ -64,7 +64,7 @@ def add_spectral_norm(layer: nn.Module) -> nn.Module:
 def spectral_layers(network: nn.Module) -> list[tuple[SpectralNorm, Tensor]]:
     """Returns every spectral normalisation of the network with the raw weight that it divides."""
     return [
-        (cast(SpectralNorm, parts[0]), parts.original)
+        (parts[0], parts.original)
         for module in network.modules()
         if parametrize.is_parametrized(module, "weight")
         for parts in [cast(parametrize.ParametrizationList, module.parametrizations["weight"])]  # type: ignore[index]

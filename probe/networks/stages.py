@@ -20,7 +20,7 @@ class Residual(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         """Returns input + stages(input), of the input's shape."""
-        output: Tensor = super().forward(input)
+        output: Tensor = super().forward(input)  # type: ignore[no-untyped-call]
         return output + input
 
 
