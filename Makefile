@@ -1,0 +1,43 @@
+# The environment is .venv/; everything is installed through constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := runs/demo
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --constraint constraints.txt
+
+.PHONY: demo test bench check dev clean
+
+# Trains two agents on Procgen's CoinRun, collects observations, analyzes the checkpoints and writes the report.
+demo: $(VENV)/.installed
+	$(BIN)/probe train demo --method baseline --method specnorm --resume
+	test -e $(DEMO)/observations.h5 || $(BIN)/probe collect procgen:coinrun --for $(DEMO) --samples 2560 --out $(DEMO)/observations.h5
+	$(BIN)/probe analyze $(DEMO)/baseline/seed0 $(DEMO)/specnorm/seed0 --data $(DEMO)/observations.h5 --out $(DEMO)/analysis.h5
+	$(BIN)/probe report $(DEMO)/analysis.h5 $(DEMO) --out $(DEMO)/report
+
+# Every test; numba's compiled kernel and PyTorch share two threads.
+test: $(VENV)/.developing
+	$(BIN)/python -m pytest
+
+# Ratios of speed and memory, each measured in one run.
+bench: $(VENV)/.developing
+	$(BIN)/python -m tests.benchmarks
+
+check: $(VENV)/.developing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p probe
+	$(BIN)/mypy tests
+
+dev: $(VENV)/.developing
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable '.[procgen,fast]'
+	touch $@
+
+$(VENV)/.developing: $(VENV)/.installed
+	$(PIP) --editable '.[procgen,fast,dev]'
+	touch $@

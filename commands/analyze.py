@@ -1,0 +1,54 @@
+"""`probe analyze`: probes over checkpoint series."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def analyze(
+    series: Annotated[list[str], typer.Argument(help="Run folders, folders of checkpoints, globs or files.")],
+    data: Annotated[list[Path], typer.Option("--data", help="Observation set (HDF5); repeatable.")],
+    out: Annotated[Path, typer.Option("--out", help="Analysis file (HDF5) to write; an existing one is extended.")],
+    probe: Annotated[
+        list[str] | None, typer.Option("--probe", help="default, costly, all, or a probe's name; repeatable.")
+    ] = None,
+    layer: Annotated[list[str] | None, typer.Option("--layer", help="Glob on layer ids; repeatable.")] = None,
+    every: Annotated[int, typer.Option("--every", help="Take every k-th checkpoint.")] = 1,
+    steps: Annotated[str | None, typer.Option("--steps", help="Range of steps, such as 1M:5M.")] = None,
+    samples: Annotated[int | None, typer.Option("--samples", help="Observations to use, spread over the set.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A probe's parameter, such as dormancy.thresholds=0,0.1.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", help="Processes that measure checkpoints side by side.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Run probes over checkpoint series.
+
+    Example: `probe analyze runs/demo/* --data observations.h5 --out analysis.h5`
+
+    A second run measures only what is new: another threshold or layer needs no forward pass.
+    """
+    from probe.analysis import choose_probes, plan, select_checkpoints
+    from probe.checkpoints import open_series
+    from probe.commands.console import messages, progress
+    from probe.commands.summary import print_summary, summary_json
+    from probe.observations import open_observations
+    from probe.probes.settings import apply_settings
+    from probe.quantities import parse_range
+    from probe.summary import warnings
+
+    chosen = apply_settings(choose_probes(probe or ["default"]), settings or [])
+    opened = select_checkpoints(open_series(series), every, parse_range(steps) if steps else None)
+    sets = [open_observations(path) for path in data]
+    planned = plan(opened, sets, out, chosen, layer or ["*"], samples)
+    with progress("Measuring checkpoints", len(planned.items), "checkpoints") as advance:
+        for item in planned.measure(workers):
+            advance(note=item.checkpoint.path.name)
+    with planned.assemble() as analysis:
+        for warning in warnings(analysis):
+            messages.print(f"[yellow]Warning:[/] {warning}")
+        if as_json:
+            print(summary_json(analysis, out))
+        else:
+            print_summary(analysis, out)

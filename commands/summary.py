@@ -1,0 +1,82 @@
+"""The summary of an analysis on the terminal and as JSON."""
+
+import json
+from dataclasses import asdict
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from probe.commands.console import console
+from probe.results import Analysis
+from probe.summary import Line, SeriesSummary, summarise
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def print_summary(analysis: Analysis, out: Path) -> None:
+    """Prints a table a series: first checkpoint, last checkpoint, change, course; and a sentence on what stands out."""
+    for series in summarise(analysis):
+        steps = series.lines[0].steps
+        title = f"{series.run} / {series.method} / seed {series.seed}"
+        table = Table(title=title, title_justify="left", caption=series.finding, caption_justify="left")
+        table.add_column("Measure")
+        table.add_column("Where")
+        table.add_column(f"step {steps[0]:,}", justify="right")
+        table.add_column(f"step {steps[-1]:,}", justify="right")
+        table.add_column("Change", justify="right")
+        table.add_column("Course")
+        for line in series.lines:
+            where = analysis_label(analysis, line)
+            table.add_row(line.name, where, *_cells(line), sparkline(line.values))
+        console.print(table)
+    rows = len(analysis.rows["run"])
+    console.print(f"{out}: {rows:,} rows. Figures and tables: [bold]probe report {out} --out report[/]")
+
+
+def analysis_label(analysis: Analysis, line: Line) -> str:
+    """Returns where a line was measured: the module, and the layer's readable label where it is one layer."""
+    where = "whole network" if line.module == "all" else line.module
+    labels = [each["label"] for each in analysis.layers if each["layer"] == line.layer]
+    return f"{where}, {labels[0].rpartition('.')[2]}" if labels else where
+
+
+def summary_json(analysis: Analysis, out: Path) -> str:
+    """Returns the summary as JSON; null where there is no number."""
+    return json.dumps(
+        {"out": str(out), "rows": len(analysis.rows["run"]), "series": _plain(summarise(analysis))}, indent=2
+    )
+
+
+def sparkline(values: tuple[float, ...]) -> str:
+    """Returns one bar a value, from the lowest to the highest; a gap where there is none, flat where all are equal."""
+    numbers = [value for value in values if not isnan(value)]
+    if not numbers:
+        return ""
+    low, span = min(numbers), max(numbers) - min(numbers)
+    top = len(_BARS) - 1
+    return "".join(
+        " " if isnan(value) else _BARS[round((value - low) / span * top) if span > 0 else 0] for value in values
+    )
+
+
+def _cells(line: Line) -> tuple[str, str, str]:
+    def show(value: float, sign: str = "") -> str:
+        if isnan(value):
+            return "-"
+        return f"{value:{sign}.1%}".replace("%", " %") if line.unit == "%" else f"{value:{sign}.1f}"
+
+    note = "" if line.status in ("ok", "degenerate") else f" [dim]({line.status.replace('_', ' ')})[/]"
+    return show(line.first), show(line.last) + note, show(line.change, "+")
+
+
+def _plain(series: list[SeriesSummary]) -> Any:
+    def clean(value: Any) -> Any:
+        if isinstance(value, float) and isnan(value):
+            return None
+        if isinstance(value, dict):
+            return {key: clean(each) for key, each in value.items()}
+        return [clean(each) for each in value] if isinstance(value, list | tuple) else value
+
+    return clean([asdict(each) for each in series])

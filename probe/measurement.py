@@ -1,0 +1,142 @@
+"""One work item of an analysis: one checkpoint's forward pass over one observation set, and what it leaves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from probe.capture import capture
+from probe.checkpoints.base import Checkpoint
+from probe.files import tensor_digest
+from probe.observations import open_observations
+from probe.probes.base import Probe
+from probe.results import Analysis
+from probe.results.parts import PartStore
+from probe.results.writing import KEY_LENGTH
+from probe.statistics.collector import StatisticsCollector
+from probe.statistics.layer import LayerStatistics
+
+BATCH = 64
+"""Observations a forward pass: activations of the usual networks stay in the cache."""
+_SEPARATOR = "/"
+_DERIVED = ("mean", "mean_abs", "mean_square", "activation_rate", "zero_rate")
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """A forward pass to make, and where its part goes; plain data that travels to other processes."""
+
+    checkpoint: Checkpoint
+    data: Path
+    data_digest: str
+    samples: int | None
+    out: Path
+
+    @property
+    def key(self) -> str:
+        """The part's name."""
+        amount = "all" if self.samples is None else str(self.samples)
+        return f"{self.checkpoint.digest[:KEY_LENGTH]}-{self.data_digest[:KEY_LENGTH]}-{amount}"
+
+    @property
+    def done(self) -> bool:
+        """Whether the part is there, whole."""
+        return PartStore(self.out).load(self.key) is not None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Statistics of every layer of one checkpoint on one observation set."""
+
+    layers: Mapping[str, Mapping[str, Any]]
+    """Layer id -> label, path, function, position; in call order."""
+    statistics: Mapping[str, LayerStatistics]
+
+    @property
+    def samples(self) -> int:
+        """Observations that went through the network."""
+        return next((statistics.samples for statistics in self.statistics.values()), 0)
+
+    def chosen(self, patterns: Sequence[str]) -> dict[str, LayerStatistics]:
+        """Returns the layers whose id or label matches a glob pattern."""
+        return {
+            layer: statistics
+            for layer, statistics in self.statistics.items()
+            if any(fnmatchcase(layer, each) or fnmatchcase(self.layers[layer]["label"], each) for each in patterns)
+        }
+
+    @classmethod
+    def from_part(cls, item: WorkItem) -> "Measurement | None":
+        """Reads the part that `measure` wrote; None where there is none."""
+        part = PartStore(item.out).load(item.key)
+        if part is None:
+            return None
+        arrays, layers = part
+        by_layer: dict[str, dict[str, NDArray[Any]]] = {layer: {} for layer in layers}
+        for name, array in arrays.items():
+            layer, _, key = name.rpartition(_SEPARATOR)
+            by_layer[layer][key] = array
+        return cls(layers, {layer: LayerStatistics.from_arrays(by_layer[layer]) for layer in layers})
+
+    @classmethod
+    def from_analysis(cls, analysis: Analysis, checkpoint: str, data: str) -> "Measurement | None":
+        """Reads what an analysis file holds of one checkpoint on one set; None where it was not measured."""
+        records = [each for each in analysis.layers if (each["checkpoint"], each["data"]) == (checkpoint, data)]
+        if not records:
+            return None
+        arrays = analysis.layer_arrays(checkpoint, data)
+        ordered = sorted(records, key=lambda record: record["position"])
+        statistics = {each["layer"]: LayerStatistics.from_arrays(arrays[each["layer"]]) for each in ordered}
+        return cls({each["layer"]: each for each in ordered}, statistics)
+
+    def arrays(self, probes: Sequence[Probe]) -> dict[str, dict[str, NDArray[Any]]]:
+        """Returns what the analysis file keeps of each layer: statistics, means and rates, and the probes' arrays."""
+        kept: dict[str, dict[str, NDArray[Any]]] = {}
+        for layer, statistics in self.statistics.items():
+            arrays = {name: array for name, array in statistics.to_arrays().items() if name != "factor"}
+            arrays |= {name: getattr(statistics, name).numpy() for name in _DERIVED}
+            if statistics.finite:
+                for probe in probes:
+                    arrays |= probe.arrays(layer, statistics)
+            kept[layer] = arrays
+        return kept
+
+
+@torch.no_grad()
+def measure(item: WorkItem) -> WorkItem:
+    """Runs a checkpoint's network over an observation set and writes the part of its statistics.
+
+    Raises:
+        ProbeError: checkpoint or observations cannot be read, or do not fit each other.
+        RuntimeError: the forward passes changed the network's state.
+    """
+    network = item.checkpoint.network().eval()
+    before = _state_digest(network)
+    collector = StatisticsCollector()
+    with capture(network, collector):
+        for batch in open_observations(item.data).batches(BATCH, item.samples):
+            network(item.checkpoint.prepare(batch))
+    if _state_digest(network) != before:
+        raise RuntimeError(f"{item.checkpoint.path}: a forward pass in eval mode changed the network's state.")
+    arrays = {
+        f"{layer}{_SEPARATOR}{name}": np.asarray(array)
+        for layer, statistics in collector.layers.items()
+        for name, array in statistics.to_arrays().items()
+    }
+    described = {
+        layer: {"label": each.label, "path": each.path, "function": each.function, "position": each.position}
+        for layer, each in collector.descriptions.items()
+    }
+    PartStore(item.out).save(item.key, arrays, described)
+    return item
+
+
+def _state_digest(network: nn.Module) -> str:
+    state = {name: tensor.reshape(-1).view(torch.uint8).numpy() for name, tensor in network.state_dict().items()}
+    return tensor_digest(state, {})

@@ -1,0 +1,54 @@
+"""Parts of an analysis: one file a work item, written whole, so that an interrupted analysis goes on where it was."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from probe.files import replace_on_success
+
+VERSION = "1"
+"""Raised when the statistics change their meaning; older parts are measured again."""
+_SUFFIX = ".safetensors"
+
+
+class PartStore:
+    """The folder `<out>.parts` beside an analysis file."""
+
+    def __init__(self, out: Path) -> None:
+        """Names the folder; it is made by the first `save`."""
+        self.folder = out.with_name(out.name + ".parts")
+
+    def save(self, key: str, arrays: dict[str, NDArray[Any]], metadata: dict[str, Any]) -> None:
+        """Writes one part.
+
+        Raises:
+            FileError: the folder cannot be written or the disk is full.
+        """
+        text = {"version": VERSION, "metadata": json.dumps(metadata)}
+        with replace_on_success(self.folder / f"{key}{_SUFFIX}") as partial:
+            try:
+                save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial, text)
+            except SafetensorError as error:  # its words for a full disk
+                raise OSError(0, str(error)) from error
+
+    def load(self, key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
+        """Returns a part's arrays and metadata; None where there is no whole part of this version."""
+        try:
+            with safe_open(self.folder / f"{key}{_SUFFIX}", framework="np") as file:
+                text = file.metadata() or {}
+                if text.get("version") != VERSION:
+                    return None
+                arrays = {name: file.get_tensor(name) for name in file.keys()}
+            return arrays, json.loads(text["metadata"])
+        except (OSError, SafetensorError, KeyError, json.JSONDecodeError):
+            return None
+
+    def clear(self) -> None:
+        """Removes the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)

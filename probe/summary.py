@@ -1,0 +1,162 @@
+"""What an analysis says in a few lines: first, last, change and course of the main measures, and what stands out."""
+
+from dataclasses import dataclass
+from math import isnan
+
+import numpy as np
+
+from probe.results import Analysis
+
+RISE = 0.05
+"""A fraction that rises by more than this many points stands out. Ours, not sourced."""
+FALL = 0.2
+"""A rank or an FAU that falls by more than this share of its first value stands out. Ours, not sourced."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measure over one series."""
+
+    name: str
+    """What a person calls it."""
+    metric: str
+    module: str
+    layer: str
+    unit: str
+    """`%` for fractions, empty for ranks."""
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+    """NaN where a checkpoint has none."""
+    status: str
+    """`ok`, or the first status that is not."""
+
+    @property
+    def first(self) -> float:
+        """The value at the first checkpoint, the baseline."""
+        return self.values[0]
+
+    @property
+    def last(self) -> float:
+        """The value at the last checkpoint."""
+        return self.values[-1]
+
+    @property
+    def change(self) -> float:
+        """Last minus first."""
+        return self.last - self.first
+
+
+@dataclass(frozen=True)
+class SeriesSummary:
+    """One series on one observation set."""
+
+    run: str
+    method: str
+    seed: int
+    data: str
+    lines: tuple[Line, ...]
+    finding: str
+    """What stands out, as a sentence."""
+
+
+_FRACTIONS = (
+    ("Dormant units (tau 0.025)", "dormant_fraction", 0.025),
+    ("Dead units", "dead_fraction", None),
+    ("Active units (FAU)", "fau", None),
+)
+
+
+def summarise(analysis: Analysis) -> list[SeriesSummary]:
+    """Returns a summary of every series on every observation set of an analysis."""
+    return [
+        SeriesSummary(run, method, seed, data["digest"], lines, finding(lines))
+        for run, method, seed in analysis.series()
+        for data in analysis.data
+        for lines in [_lines(analysis, (run, method, seed), data["digest"])]
+        if lines
+    ]
+
+
+def finding(lines: tuple[Line, ...]) -> str:
+    """Says in a sentence or two what stands out; thresholds are `RISE` and `FALL`."""
+    by_metric = {line.metric: line for line in lines}  # the last of each metric: the whole network
+    sentences = []
+    for line in lines:
+        if any(isnan(value) for value in line.values) and line.status == "nonfinite":
+            return "NaN or infinite activations: the checkpoints named above hold no usable network."
+    for metric, words in (("dormant_fraction", "Dormant units"), ("dead_fraction", "Dead units")):
+        line = by_metric.get(metric)
+        if line is not None and line.change > RISE:
+            steepest = int(np.argmax(np.diff(line.values)))
+            sentences.append(
+                f"{words} rose from {line.first:.1%} to {line.last:.1%}, "
+                f"most between steps {line.steps[steepest]:,} and {line.steps[steepest + 1]:,}."
+            )
+    for metric, words in (("fau", "Active units (FAU)"), ("effective_rank", "The effective rank of the features")):
+        line = by_metric.get(metric)
+        if line is not None and line.first > 0 and -line.change / line.first > FALL:
+            sentences.append(f"{words} fell by {-line.change / line.first:.0%} of its first value.")
+    start = by_metric.get("dead_fraction")
+    if start is not None and start.first > RISE:
+        sentences.append(f"{start.first:.1%} of the units were dead at the first checkpoint already.")
+    if not sentences:
+        return f"Nothing stands out: no fraction rose by {RISE:.0%} points, FAU and rank fell by less than {FALL:.0%}."
+    return " ".join(sentences)
+
+
+def warnings(analysis: Analysis) -> list[str]:
+    """Returns what the reader must know before trusting numbers: null values and few samples, by checkpoint and layer."""
+    return [*_nonfinite(analysis), *_few_samples(analysis)]
+
+
+def _nonfinite(analysis: Analysis) -> list[str]:
+    rows = analysis.select(status="nonfinite", aggregation="layer")
+    layers: dict[tuple[str, str, int, int], dict[str, None]] = {}
+    for run, method, seed, step, layer in zip(
+        *(rows[k] for k in ("run", "method", "seed", "step", "layer")), strict=True
+    ):
+        layers.setdefault((run, method, seed, step), {})[layer] = None
+    return [
+        f"{run} / {method} / seed {seed}, step {step:,}: NaN or infinite activations in {', '.join(names)}. "
+        "Their values are null; look at the checkpoint before it."
+        for (run, method, seed, step), names in layers.items()
+    ]
+
+
+def _few_samples(analysis: Analysis) -> list[str]:
+    rows = analysis.select(status="low_sample", aggregation="layer")
+    cases = dict.fromkeys(zip(rows["layer"], rows["samples"].tolist(), rows["units"].tolist(), strict=True))
+    return [
+        f"{layer}: {samples:,} samples for {units:,} units, so ranks are "
+        + ("null (fewer samples than units)." if samples < units else "biased low (fewer than 10 a unit).")
+        + f" Collect at least {10 * units:,}."
+        for layer, samples, units in cases
+    ]
+
+
+def _lines(analysis: Analysis, series: tuple[str, str, int], data: str) -> tuple[Line, ...]:
+    keys = {"run": series[0], "method": series[1], "seed": series[2], "data": data}
+    lines = []
+    for name, metric, threshold in _FRACTIONS:
+        equals = {**keys, "metric": metric, "aggregation": "micro"}
+        if threshold is not None:
+            equals["threshold"] = threshold
+        rows = analysis.select(**equals)
+        for module in dict.fromkeys(rows["module"]):
+            lines.append(
+                _line(name, metric, str(module), "", "%", {k: v[rows["module"] == module] for k, v in rows.items()})
+            )
+    rows = analysis.select(**keys, metric="effective_rank", aggregation="layer")
+    for module in dict.fromkeys(rows["module"]):
+        layer = rows["layer"][rows["module"] == module][-1]  # call order: the features are the module's last layer
+        of_layer = {key: column[rows["layer"] == layer] for key, column in rows.items()}
+        lines.append(_line("Effective rank", "effective_rank", str(module), str(layer), "", of_layer))
+    return tuple(lines)
+
+
+def _line(name: str, metric: str, module: str, layer: str, unit: str, rows: dict[str, np.ndarray]) -> Line:  # type: ignore[type-arg]
+    order = np.argsort(rows["step"], kind="stable")
+    statuses = [str(status) for status in rows["status"][order] if status != "ok"]
+    steps = tuple(int(step) for step in rows["step"][order])
+    values = tuple(float(value) for value in rows["value"][order])
+    return Line(name, metric, module, layer, unit, steps, values, statuses[0] if statuses else "ok")
