@@ -1,0 +1,144 @@
+"""What a file or folder of ours holds, and whether it is whole."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from probe.checkpoints import Series, open_checkpoint, open_series
+from probe.checkpoints.native import NativeCheckpoint, read_header
+from probe.errors import FileError, ProbeError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass
+class Description:
+    """Kind, facts in reading order, and everything that is wrong."""
+
+    kind: str
+    facts: dict[str, Any]
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def describe(path: Path, verify: bool = False) -> Description:
+    """Describes a checkpoint, series, run folder, observation set, analysis or state file.
+
+    Args:
+        path: The file or folder.
+        verify: Recompute every digest, which reads every byte.
+
+    Raises:
+        FileError: there is nothing, or it is nothing of ours, or it cannot be opened at all.
+    """
+    if not path.exists():
+        raise FileError(f"{path}: there is no such file or folder.")
+    if path.is_dir():
+        return _run(path, verify) if (path / "run.toml").exists() else _series(open_series([path]), verify)
+    if path.suffix == ".safetensors":
+        return _state(path) if path.parent.name == "state" else _checkpoint(path, verify)
+    return _hdf5(path, verify)
+
+
+def _run(path: Path, verify: bool) -> Description:
+    try:
+        settings = tomllib.loads((path / "run.toml").read_text())
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FileError(f"{path / 'run.toml'}: cannot be read ({error}).") from error
+    top = {key: value for key, value in settings.items() if not isinstance(value, dict)}
+    described = _series(open_series([path]), verify) if any(path.glob("checkpoints/*")) else Description("", {})
+    metrics = path / "metrics.csv"
+    rows = max(0, sum(1 for _ in metrics.open()) - 1) if metrics.exists() else 0
+    states = sorted(each.name for each in path.glob("state/*.safetensors"))
+    facts = {**top, **described.facts, "metrics.csv rows": rows, "resume states": ", ".join(states) or "none"}
+    problems = described.problems + [
+        f"{state}: {error}" for state in states if (error := _broken(path / "state" / state)) is not None
+    ]
+    return Description("run folder", facts, problems)
+
+
+def _broken(path: Path) -> str | None:
+    try:
+        read_header(path)
+    except ProbeError as error:
+        return str(error)
+    return None
+
+
+def _series(series: Sequence[Series], verify: bool) -> Description:
+    facts: dict[str, Any] = {}
+    problems = []
+    for each in series:
+        steps = [checkpoint.step for checkpoint in each.checkpoints]
+        facts[each.label] = f"{len(steps)} checkpoints, steps {steps[0]:,} to {steps[-1]:,}"
+        if steps[0] != 0:
+            problems.append(f"{each.path}: step 0, the initial network, is missing; there is no baseline.")
+        if verify:
+            problems += [_changed(c.path) for c in each.checkpoints if not NativeCheckpoint(c.path).verify()]
+    return Description("checkpoint series", facts, problems)
+
+
+def _checkpoint(path: Path, verify: bool) -> Description:
+    checkpoint = open_checkpoint(path)
+    metadata = checkpoint.metadata
+    tensors = checkpoint.tensors()
+    facts = {
+        **checkpoint.description,
+        "network": metadata.network.name,
+        "observation shape": metadata.network.observation_shape,
+        "actions": metadata.network.actions.size,
+        "modules": ", ".join(metadata.network.modules),
+        "environment": metadata.environment.get("id", ""),
+        "acting": metadata.acting,
+        "interventions": metadata.interventions or "none",
+        "tensors": len(tensors),
+        "parameters and buffers": sum(tensor.numel() for tensor in tensors.values()),
+        "versions": metadata.versions,
+    }
+    return Description("checkpoint", facts, [_changed(path)] if verify and not checkpoint.verify() else [])
+
+
+def _state(path: Path) -> Description:
+    return Description("resume state", {"entries": len(read_header(path))})
+
+
+def _hdf5(path: Path, verify: bool) -> Description:
+    import h5py
+
+    from probe.observations import open_observations
+    from probe.results import open_analysis
+    from probe.results.writing import FORMAT
+
+    try:
+        with h5py.File(path, "r") as file:
+            kind = str(file.attrs.get("format", ""))
+    except OSError as error:
+        raise FileError(f"{path}: not a whole HDF5 or safetensors file. Nothing of ours, or cut short.") from error
+    if kind == FORMAT:
+        with open_analysis(path) as analysis:
+            facts: dict[str, Any] = {"rows": len(analysis.rows["run"]), "checkpoints": len(analysis.checkpoints)}
+            facts["series"] = ", ".join(f"{run} / {method} / seed {seed}" for run, method, seed in analysis.series())
+            facts["observation sets"] = ", ".join(each["path"] for each in analysis.data)
+            facts["probes"] = ", ".join(f"{each['name']} v{each['version']}" for each in analysis.probes)
+            facts["versions"] = analysis.versions
+            return Description("analysis", facts, [_changed(path)] if verify and not analysis.verify() else [])
+    observations = open_observations(path)
+    facts = {
+        "samples": observations.samples,
+        "observation shape": observations.observation_shape,
+        **{key: value for key, value in observations.attributes.items() if key not in ("format", "format_version")},
+    }
+    return Description("observation set", facts, [_changed(path)] if verify and not observations.verify() else [])
+
+
+def _changed(path: Path) -> str:
+    return f"{path}: its content does not match its digest. It was changed or damaged; take another copy."
