@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ def replace_on_success(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise FileError(f"{path}: cannot be written ({reason(error)}). Free space or choose another place.") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def reason(error: OSError) -> str:

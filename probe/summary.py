@@ -105,7 +105,7 @@ def finding(lines: tuple[Line, ...]) -> str:
 
 
 def warnings(analysis: Analysis) -> list[str]:
-    """Returns what the reader must know before trusting numbers: null values and few samples, by checkpoint and layer."""
+    """Returns what a reader must know before trusting numbers: null values and few samples."""
     return [*_nonfinite(analysis), *_few_samples(analysis)]
 
 
