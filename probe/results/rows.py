@@ -1,8 +1,8 @@
 """One tidy row a number; tables of rows in HDF5."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, get_type_hints
 
 import h5py
 import numpy as np
@@ -53,9 +53,7 @@ class Row:
         return tuple(str(value) for name, value in asdict(self).items() if name not in dropped)
 
 
-COLUMNS: dict[str, type] = {
-    field.name: {"str": str, "int": int, "float": float}[str(field.type)] for field in fields(Row)
-}
+COLUMNS: dict[str, type] = get_type_hints(Row)
 Columns = dict[str, NDArray[Any]]
 """A table by column: object arrays of str, int64 and float64 arrays of equal length."""
 
