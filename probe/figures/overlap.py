@@ -1,0 +1,121 @@
+"""Do the same units stay dormant?"""
+
+from math import ceil
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from probe.figures.base import NothingToDraw, ReportFigure, Settings, register
+from probe.figures.dormancy import dormant_units
+from probe.figures.material import Material, Snapshot
+from probe.figures.names import step_name
+from probe.figures.style import INK, NEUTRAL, PAPER, Style
+
+_COLUMNS = 2
+_MAXIMUM_NUMBERS = 7
+"""Checkpoints up to which every cell has room for its number."""
+_MAXIMUM_TICKS = 5
+
+
+def overlap_matrix(dormant: Bool[NDArray[Any], "step unit"]) -> Float[NDArray[Any], "step step"]:
+    """Returns |X and Y| / min(|X|, |Y|) of every pair of dormant sets; NaN where a set is empty (Sokar et al. 2023)."""
+    sets = dormant.astype(np.float64)
+    sizes = sets.sum(axis=1)
+    smaller = np.minimum.outer(sizes, sizes)
+    return np.divide(sets @ sets.T, smaller, out=np.full(smaller.shape, np.nan), where=smaller > 0)
+
+
+@register("overlap", order=30)
+class OverlapFigure(ReportFigure):
+    """Overlap of the dormant units of every two checkpoints of a series, for one layer."""
+
+    title = "Overlap of dormant sets"
+    shows = (
+        "For every two checkpoints of a series the share of the smaller set of dormant units that is dormant at "
+        "both, in percent, for one layer; with several seeds their mean. Near 100 % the same units stay dormant. A "
+        "hatched cell is undefined: at one of the two checkpoints no unit is dormant, for one seed at least."
+    )
+    caution = (
+        "A tiny set inside a large one scores 100 %. If a fraction p of units is dormant, chance alone gives about "
+        "p. After a reset or a mitigation that replaces units, a unit's identity is lost. What happens between two "
+        "checkpoints is not seen."
+    )
+
+    def draw(self, material: Material, style: Style, settings: Settings) -> Figure:
+        """Draws a matrix a series, computed from the stored mean activations."""
+        layer = material.layer(settings.layer)
+        matrices = _matrices(material, layer.label, settings.tau) if layer else {}
+        if layer is None or not matrices:
+            raise NothingToDraw(
+                "No series has two checkpoints with mean activations. Run `probe analyze` on its series."
+            )
+        if not any(np.isfinite(matrix[~np.eye(len(matrix), dtype=bool)]).any() for _, matrix in matrices.values()):
+            raise NothingToDraw(
+                f"No two checkpoints both have a dormant unit in {layer.name} at tau = {settings.tau:g}."
+            )
+        rows, across = ceil(len(matrices) / _COLUMNS), min(_COLUMNS, len(matrices))
+        figure = Figure(figsize=style.size(3.95 * rows + 1.1 if across > 1 else 7.2), layout="constrained")
+        axes = figure.subplots(rows, across, squeeze=False).ravel().tolist()
+        for spare in axes[len(matrices) :]:
+            spare.remove()
+        axes = axes[: len(matrices)]
+        for panel, (name, (steps, matrix)) in zip(axes, matrices.items(), strict=True):
+            panel.set_title(name)
+            _draw_matrix(panel, steps, matrix, style)
+        image = axes[0].collections[0]
+        bar = figure.colorbar(image, ax=axes, location="top", aspect=40, shrink=0.9, pad=0.02)
+        bar.set_label(f"overlap (%), layer {layer.name}, tau = {settings.tau:g}", fontsize=style.text)
+        bar.outline.set_visible(False)
+        figure.supxlabel("training steps", fontsize=style.text)
+        figure.supylabel("training steps", fontsize=style.text)
+        return figure
+
+
+def _matrices(
+    material: Material, label: str, tau: float
+) -> dict[str, tuple[list[int], Float[NDArray[Any], "step step"]]]:
+    groups: dict[str, dict[int, list[tuple[Snapshot, Bool[NDArray[Any], "unit"]]]]] = {}
+    for snapshot in material.snapshots():
+        mean_abs = snapshot.array(label, "mean_abs")
+        if mean_abs is not None:
+            seeds = groups.setdefault(snapshot.series, {})
+            seeds.setdefault(snapshot.seed, []).append((snapshot, dormant_units(mean_abs, tau)))
+    matrices = {}
+    for series, seeds in groups.items():
+        common = sorted(set.intersection(*({snapshot.step for snapshot, _ in several} for several in seeds.values())))
+        if len(common) < 2:
+            continue
+        of_seeds = [
+            overlap_matrix(np.stack([mask for snapshot, mask in several if snapshot.step in common]))
+            for several in seeds.values()
+        ]
+        matrices[series] = (common, np.mean(of_seeds, axis=0))
+    return matrices
+
+
+def _draw_matrix(panel: Axes, steps: list[int], matrix: Float[NDArray[Any], "step step"], style: Style) -> None:
+    count = len(steps)
+    panel.grid(False)
+    panel.set_facecolor(PAPER)
+    panel.patch.set(hatch="//////", edgecolor=NEUTRAL, linewidth=0)
+    colours = colormaps["cividis"]
+    edges = np.arange(count + 1) - 0.5
+    panel.pcolormesh(edges, edges, 100 * matrix, cmap=colours, vmin=0, vmax=100)
+    panel.set_aspect("equal")
+    every = max(1, ceil(count / _MAXIMUM_TICKS))
+    places = list(range(0, count, every))
+    names = [step_name(steps[place]) for place in places]
+    panel.set_xticks(places, names)
+    panel.set_yticks(places, names)
+    panel.spines[:].set_visible(False)
+    if count <= _MAXIMUM_NUMBERS:
+        # The matrix is symmetric and its diagonal 100: numbers on one side say it all.
+        for row, column in np.argwhere(np.isfinite(matrix) & np.tri(count, k=-1, dtype=bool)):
+            value = 100 * matrix[row, column]
+            colour = INK if value > 55 else PAPER
+            panel.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=style.small)
