@@ -1,6 +1,7 @@
 """What an analysis says in a few lines: first, last, change and course of the main measures, and what stands out."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import isnan
 
 import numpy as np
@@ -39,6 +40,13 @@ class Line:
     def last(self) -> float:
         """The value at the last checkpoint."""
         return self.values[-1]
+
+    @property
+    def steepest(self) -> tuple[int, int]:
+        """The two steps between which the value rose most; checkpoints without a value are passed over."""
+        known = [(step, value) for step, value in zip(self.steps, self.values, strict=True) if not isnan(value)]
+        (start, _), (end, _) = max(pairwise(known), key=lambda pair: pair[1][1] - pair[0][1])
+        return start, end
 
     @property
     def change(self) -> float:
@@ -87,18 +95,17 @@ def finding(lines: tuple[Line, ...]) -> str:
     for metric, words in (("dormant_fraction", "Dormant units"), ("dead_fraction", "Dead units")):
         line = by_metric.get(metric)
         if line is not None and line.change > RISE:
-            steepest = int(np.argmax(np.diff(line.values)))
+            start, end = line.steepest
             sentences.append(
-                f"{words} rose from {line.first:.1%} to {line.last:.1%}, "
-                f"most between steps {line.steps[steepest]:,} and {line.steps[steepest + 1]:,}."
+                f"{words} rose from {line.first:.1%} to {line.last:.1%}, most between steps {start:,} and {end:,}."
             )
     for metric, words in (("fau", "Active units (FAU)"), ("effective_rank", "The effective rank of the features")):
         line = by_metric.get(metric)
         if line is not None and line.first > 0 and -line.change / line.first > FALL:
             sentences.append(f"{words} fell by {-line.change / line.first:.0%} of its first value.")
-    start = by_metric.get("dead_fraction")
-    if start is not None and start.first > RISE:
-        sentences.append(f"{start.first:.1%} of the units were dead at the first checkpoint already.")
+    dead = by_metric.get("dead_fraction")
+    if dead is not None and dead.first > RISE:
+        sentences.append(f"{dead.first:.1%} of the units were dead at the first checkpoint already.")
     if not sentences:
         return f"Nothing stands out: no fraction rose by {RISE:.0%} points, FAU and rank fell by less than {FALL:.0%}."
     return " ".join(sentences)
