@@ -56,12 +56,12 @@ class ProcgenVectorEnvironment(VectorEnvironment):
         self._fresh = True
         self._begin()
 
-    def _begin(self) -> dict[str, Any]:
+    def _begin(self) -> None:
         _, frames, _ = self._games.observe()
         self._restart_counters()
         self._carried[:] = 0
         self.frames.push(frames["rgb"], np.ones(self.num_envs, np.bool_))
-        return {"level_seed": self._levels()}
+        self._levels = self._read_levels()
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -74,8 +74,8 @@ class ProcgenVectorEnvironment(VectorEnvironment):
             self._start(seed)
         elif not self._fresh:
             self._games.act(np.full(self.num_envs, _FORCE_RESET, np.int32))
-        infos = self._begin()
-        return self.current_observations(), infos
+        self._begin()
+        return self.current_observations(), {"level_seed": self._levels.copy()}
 
     def step(self, actions: Array) -> Step:
         """Plays one decision; see the class for what ends an episode.
@@ -89,7 +89,9 @@ class ProcgenVectorEnvironment(VectorEnvironment):
             raise ValueError(f"Actions must be {self.num_envs} integers from 0 to {offered - 1}, got {actions}.")
         rewards, frames, ended = self._play(actions.astype(np.int32))
         rewards += self.specification.reward_per_step
-        infos = {"level_seed": self._levels(), **self._count(rewards, ended)}
+        if ended.any():
+            self._levels = self._read_levels()
+        infos = {"level_seed": self._levels.copy(), **self._count(rewards, ended)}
         observations = self.frames.push(frames, ended)
         return observations, rewards.astype(np.float32), ended, np.zeros_like(ended), infos
 
@@ -112,7 +114,7 @@ class ProcgenVectorEnvironment(VectorEnvironment):
             ended = ended | first
         return rewards, frames["rgb"], ended
 
-    def _levels(self) -> NDArray[np.int32]:
+    def _read_levels(self) -> NDArray[np.int32]:
         return np.array([info["level_seed"] for info in self._games.get_info()], np.int32)
 
     def get_state(self) -> bytes:
@@ -148,6 +150,7 @@ class ProcgenVectorEnvironment(VectorEnvironment):
         self.frames.set_task(int(arrays["task"][0]))
         self.returns, self.lengths, self._carried = (arrays[name] for name in ("returns", "lengths", "carried"))
         self._fresh = bool(arrays["fresh"][0])
+        self._levels = self._read_levels()
 
     def close_extras(self, **_kwargs: Any) -> None:
         """Ends the games."""
