@@ -8,7 +8,9 @@ from platform import python_version
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from probe.checkpoints import Series, open_series
 from probe.checkpoints.base import Checkpoint
@@ -130,7 +132,7 @@ def plan(
             for observations in data:
                 item = WorkItem(checkpoint, observations.path, observations.digest, samples, out)
                 if not item.done and _stored(checkpoint, observations, earlier, samples) is None:
-                    checkpoint.prepare(next(iter(observations.batches(1, 1))))
+                    checkpoint.prepare(_prototype(observations))
                     items.append(item)
     if earlier is not None:
         earlier.close()
@@ -206,6 +208,11 @@ def package_versions() -> dict[str, str]:
     """Returns the versions that numbers depend on."""
     names = ("plasticity-probe", "torch", "numpy", "h5py")
     return {"python": python_version(), **{name: version(name) for name in names}}
+
+
+def _prototype(observations: ObservationSet) -> Tensor:
+    shape = observations.observation_shape
+    return torch.zeros(1, *shape, dtype=torch.uint8 if len(shape) == 3 else torch.float32)
 
 
 def _existing(out: Path) -> Analysis | None:

@@ -61,7 +61,7 @@ def _run(path: Path, verify: bool) -> Description:
     states = sorted(each.name for each in path.glob("state/*.safetensors"))
     facts = {**top, **described.facts, "metrics.csv rows": rows, "resume states": ", ".join(states) or "none"}
     problems = described.problems + [
-        f"{state}: {error}" for state in states if (error := _broken(path / "state" / state)) is not None
+        f"{state}: {found}" for state in states if (found := _broken(path / "state" / state)) is not None
     ]
     return Description("run folder", facts, problems)
 

@@ -87,11 +87,20 @@ def summarise(analysis: Analysis) -> list[SeriesSummary]:
 
 def finding(lines: tuple[Line, ...]) -> str:
     """Says in a sentence or two what stands out; thresholds are `RISE` and `FALL`."""
+    if any(line.status == "nonfinite" for line in lines):
+        return "NaN or infinite activations: the checkpoints named above hold no usable network."
     by_metric = {line.metric: line for line in lines}  # the last of each metric: the whole network
+    sentences = [*_rises(by_metric), *_falls(by_metric)]
+    dead = by_metric.get("dead_fraction")
+    if dead is not None and dead.first > RISE:
+        sentences.append(f"{dead.first:.1%} of the units were dead at the first checkpoint already.")
+    if not sentences:
+        return f"Nothing stands out: no fraction rose by {RISE * 100:.0f} points, no rank or FAU fell by {FALL:.0%}."
+    return " ".join(sentences)
+
+
+def _rises(by_metric: dict[str, Line]) -> list[str]:
     sentences = []
-    for line in lines:
-        if any(isnan(value) for value in line.values) and line.status == "nonfinite":
-            return "NaN or infinite activations: the checkpoints named above hold no usable network."
     for metric, words in (("dormant_fraction", "Dormant units"), ("dead_fraction", "Dead units")):
         line = by_metric.get(metric)
         if line is not None and line.change > RISE:
@@ -99,16 +108,16 @@ def finding(lines: tuple[Line, ...]) -> str:
             sentences.append(
                 f"{words} rose from {line.first:.1%} to {line.last:.1%}, most between steps {start:,} and {end:,}."
             )
+    return sentences
+
+
+def _falls(by_metric: dict[str, Line]) -> list[str]:
+    sentences = []
     for metric, words in (("fau", "Active units (FAU)"), ("effective_rank", "The effective rank of the features")):
         line = by_metric.get(metric)
         if line is not None and line.first > 0 and -line.change / line.first > FALL:
             sentences.append(f"{words} fell by {-line.change / line.first:.0%} of its first value.")
-    dead = by_metric.get("dead_fraction")
-    if dead is not None and dead.first > RISE:
-        sentences.append(f"{dead.first:.1%} of the units were dead at the first checkpoint already.")
-    if not sentences:
-        return f"Nothing stands out: no fraction rose by {RISE:.0%} points, FAU and rank fell by less than {FALL:.0%}."
-    return " ".join(sentences)
+    return sentences
 
 
 def warnings(analysis: Analysis) -> list[str]:

@@ -24,7 +24,7 @@ class Reading:
     value: float | None
     status: Status = "ok"
     threshold: float | None = None
-    weight: float | None = field(default=None, compare=False)
+    weight: int | float | None = field(default=None, compare=False)
     """Units (or elements) behind a fraction, by which modules average (`micro`); None: no module average is made."""
 
 
