@@ -5,7 +5,7 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from matplotlib.figure import Figure
 
@@ -39,6 +39,9 @@ class ReportFigure(ABC):
     """What one sees, with units and definitions, in plain words."""
     caution: ClassVar[str]
     """What it does not mean."""
+
+    reads: ClassVar[Literal["analyses", "logs"]] = "analyses"
+    """Figures of analyses are drawn once an observation set."""
 
     @abstractmethod
     def draw(self, material: Material, style: Style, settings: Settings) -> Figure:

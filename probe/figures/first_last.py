@@ -96,4 +96,4 @@ def _pair(panel: Axes, first: Points, last: Points, look: Look, style: Style, dr
 
 
 def _label(which: str, steps: list[int]) -> str:
-    return f"{which} checkpoint" + (f" (step {step_name(steps[0])})" if len(set(steps)) == 1 else "")
+    return f"{which} checkpoint" if len(set(steps)) > 1 else f"{which}, step {step_name(steps[0])}"

@@ -14,7 +14,7 @@ from probe.figures.base import NothingToDraw, ReportFigure, Settings, register
 from probe.figures.dormancy import dormant_units
 from probe.figures.material import Material, Snapshot
 from probe.figures.names import step_name
-from probe.figures.style import INK, NEUTRAL, PAPER, Style
+from probe.figures.style import NEUTRAL, PAPER, Style
 
 _COLUMNS = 2
 _MAXIMUM_NUMBERS = 7
@@ -59,7 +59,7 @@ class OverlapFigure(ReportFigure):
                 f"No two checkpoints both have a dormant unit in {layer.name} at tau = {settings.tau:g}."
             )
         rows, across = ceil(len(matrices) / _COLUMNS), min(_COLUMNS, len(matrices))
-        figure = Figure(figsize=style.size(3.95 * rows + 1.1 if across > 1 else 7.2), layout="constrained")
+        figure = Figure(figsize=style.size(3.6 * rows + 1.1 if across > 1 else 6.8), layout="constrained")
         axes = figure.subplots(rows, across, squeeze=False).ravel().tolist()
         for spare in axes[len(matrices) :]:
             spare.remove()
@@ -117,5 +117,5 @@ def _draw_matrix(panel: Axes, steps: list[int], matrix: Float[NDArray[Any], "ste
         # The matrix is symmetric and its diagonal 100: numbers on one side say it all.
         for row, column in np.argwhere(np.isfinite(matrix) & np.tri(count, k=-1, dtype=bool)):
             value = 100 * matrix[row, column]
-            colour = INK if value > 55 else PAPER
+            colour = "#000000" if value > 55 else "#ffffff"  # on the cell, whatever the page
             panel.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=style.small)

@@ -34,6 +34,7 @@ class ReturnsFigure(ReportFigure):
     """Returns on training and on unseen test levels over training, with the task shifts marked."""
 
     title = "Returns"
+    reads = "logs"
     shows = (
         "Mean undiscounted return of an episode against training steps (agent decisions, summed over the "
         "environments): on the levels that are trained on, and on levels never trained on. Vertical lines mark task "

@@ -57,7 +57,7 @@ class SpectrumFigure(ReportFigure):
         axes[0].yaxis.set_major_locator(LogLocator(numticks=5))
         axes[0].yaxis.set_minor_locator(NullLocator())
         # Not a power with a raised exponent: its digits would be too small to read.
-        axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("e-0", "e-")))
         for panel in axes:
             panel.set_xlim(1 - 0.03 * layer.units, layer.units * 1.03)
         figure.supxlabel(f"index of the singular value (of {layer.units}), layer {layer.name}", fontsize=style.text)

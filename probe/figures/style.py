@@ -53,7 +53,7 @@ class Style:
         """Returns (width, height) in inches of a figure that is `height_cm` high in a paper's column."""
         return self.width_cm / 2.54, height_cm * self.scale / 2.54
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[Any, Any]:
         """Returns the matplotlib settings; the bundled font makes figures equal on every machine."""
         return {
             "font.family": "DejaVu Sans",
@@ -92,7 +92,7 @@ class Style:
             "legend.frameon": False,
             "legend.handlelength": 2.4,
             "legend.columnspacing": 1.2,
-            "legend.borderpad": 0.1,
+            "legend.borderpad": 0.5,
             "figure.constrained_layout.h_pad": 0.02 * self.scale,
             "figure.constrained_layout.w_pad": 0.02 * self.scale,
             "pdf.fonttype": 42,  # TrueType: journals refuse Type 3

@@ -49,7 +49,7 @@ def write_synthetic_analysis(
                     | {"format": "probe-checkpoint", "path": f"runs/{run}/{method}/seed{seed}"}
                 )
                 progress = step / max(steps[-1], 1) * (1.0 if method == "baseline" else 0.25)
-                of_layers = _layers(layers, progress, np.random.default_rng([seed, len(method)]), samples)
+                of_layers = _layers(layers, progress, np.random.default_rng([seed, *method.encode()]), samples)
                 broken = step == nonfinite_step
                 arrays.append((digest, data, {layer_id(name): of for name, of in of_layers.items()}))
                 rows += _rows(facts, digest, data, layers, of_layers, samples, broken)
@@ -80,7 +80,7 @@ def write_synthetic_run(
     """Writes run.toml and metrics.csv; test returns every fifth update, training returns every second."""
     folder.mkdir(parents=True)
     (folder / "run.toml").write_text(tomli_w.dumps({"name": run, "preset": "demo", "method": method, "seed": seed}))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, *method.encode()])
     lines = ["step,frames,updates,task,return/train,return/test"]
     level = 0.0
     for update in range(updates):
@@ -108,12 +108,15 @@ def _layers(
         strength = np.abs(rng.normal(1.0, 0.3, units)) + 0.05
         rates = rng.beta(2, 2, units) * (1 - 0.6 * progress)
         gone = order[: round(units * 0.05 * depth * (0.2 + progress * 2))]
+        turned = round(len(gone) * (0.4 - 0.3 * progress))  # these come back to life, others follow
+        gone = np.concatenate([gone[turned:], order[len(gone) + 3 * turned : len(gone) + 4 * turned]])
         strength[gone], rates[gone] = 0.01 * (depth > 2), 0.0 if depth < 3 else 0.004
         rates[order[: len(gone) // 2]] = 0.0
         of: dict[str, NDArray[Any]] = {"mean_abs": strength, "activation_rate": rates}
         if samples >= units:
             values = 60 * np.exp(-np.arange(units) / units * (3 + 9 * progress)) * np.where(np.arange(units), 1, 6)
-            of |= {"singular_values": values, "singular_values_centred": np.sort(values * rng.uniform(0.7, 1, units))[::-1]}
+            of["singular_values"] = values
+            of["singular_values_centred"] = np.sort(values * rng.uniform(0.7, 1, units))[::-1]
         found[name] = of
     return found
 
