@@ -166,8 +166,8 @@ class LayerStatistics:
 
     @property
     def finite(self) -> bool:
-        """Whether no NaN or infinity was seen, and no square beyond float32 (|h| > 1.8e19)."""
-        return bool(np.isfinite(self._table[:3]).all())
+        """Whether samples were seen, and among them no NaN, no infinity and no square beyond float32 (|h| > 1.8e19)."""
+        return self.samples > 0 and bool(np.isfinite(self._table[:3]).all())
 
     @property
     def rank_samples(self) -> int:

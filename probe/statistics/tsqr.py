@@ -114,7 +114,7 @@ def _r_factor(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 def _singular_values(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     try:
         return np.asarray(torch.linalg.svdvals(torch.from_numpy(np.ascontiguousarray(matrix))))
-    except torch._C._LinAlgError:
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         from scipy.linalg import svd
 
         # Divide and conquer failed to converge; the plain QR iteration is slower and always does.

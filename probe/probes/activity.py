@@ -1,0 +1,70 @@
+"""Activity: how often each unit fires, which never do, and which hardly do."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from probe.probes.base import Probe, Reading, register
+from probe.statistics.layer import LayerStatistics
+
+HISTOGRAM_BINS = 20
+"""Equal bins of the activation rate over [0, 1]."""
+
+
+def dead_fraction(activation_rate: Float[Tensor, "unit"]) -> float:
+    """Returns the share of units that were never above zero."""
+    return (activation_rate == 0).double().mean().item()
+
+
+def low_activity_fraction(activation_rate: Float[Tensor, "unit"], below: float) -> float:
+    """Returns the share of units whose activation rate is strictly below a bound; dead ones are among them."""
+    return (activation_rate < below).double().mean().item()
+
+
+def dead_units(activation_rate: Float[Tensor, "unit"]) -> Int[Tensor, "dead"]:
+    """Returns the indices of the units that were never above zero, ascending."""
+    return torch.nonzero(activation_rate == 0).flatten()
+
+
+@register("activity", version=1)
+@dataclass(frozen=True)
+class Activity(Probe):
+    """Dead and low-activity units, the average activation rate with its histogram, and the fraction of zeros.
+
+    Question: which units never fire on any observation, which hardly ever, and how often does the average unit?
+    Formula: with r_i = P(h_i > 0): `dead_fraction` = mean_i 1(r_i = 0), `low_activity_fraction` =
+        mean_i 1(r_i < bound), `activation_rate` = mean_i r_i, `zero_fraction` = P(h = 0).
+    Axes: r_i runs over samples and positions; a unit of a convolution is a channel.
+    Units: fractions in [0, 1]. `zero_fraction` is what some public code calls "dead units"; it is the share of zeros in
+        a batch, and a layer without any dead unit commonly has one of 0.5.
+    Status: always `ok`.
+    Source: dead units and the bound of 0.01, Dohare et al. 2024, doi:10.1038/s41586-024-07711-7 (published code);
+        zero fraction, Juliani & Ash 2024, arXiv:2405.19153 (published code).
+    Do not trust: where outputs are seldom exactly zero (leaky ReLU, GELU, tanh): none of these then means inactive. A
+        unit silent on N independent samples has a rate below 3/N at 95 % confidence, and frames are not independent.
+    """
+
+    low_activity: float = 0.01
+    reads = frozenset({"activation_rate", "zero_rate"})
+
+    def compute(self, layer: str, statistics: LayerStatistics) -> list[Reading]:
+        """Returns the four fractions, weighted by units."""
+        rate, units = statistics.activation_rate, statistics.units
+        low = low_activity_fraction(rate, self.low_activity)
+        return [
+            Reading("dead_fraction", dead_fraction(rate), weight=units),
+            Reading("low_activity_fraction", low, threshold=self.low_activity, weight=units),
+            Reading("activation_rate", rate.mean().item(), weight=units),
+            Reading("zero_fraction", statistics.zero_rate.mean().item(), weight=units),
+        ]
+
+    def arrays(self, layer: str, statistics: LayerStatistics) -> dict[str, NDArray[Any]]:
+        """Returns the indices of dead units and the counts of units per bin of activation rate over [0, 1]."""
+        rate = statistics.activation_rate
+        histogram, _ = np.histogram(rate.numpy(), bins=HISTOGRAM_BINS, range=(0.0, 1.0))
+        return {"dead_units": dead_units(rate).numpy(), "activation_rate_histogram": histogram}
