@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import re
 import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -113,7 +115,8 @@ class ObservationWriter:
         while self._waiting:
             self._waiting.popleft().result()
         for name, values in self._columns.items():
-            self._file.create_dataset(name, data=values, compression="gzip", compression_opts=_LEVEL)
+            # Contiguous: HDF5 crashes at exit where a full disk stops it from emptying its cache of chunks.
+            self._file.create_dataset(name, data=values)
         plain = {"format": FORMAT, "format_version": FORMAT_VERSION, **attributes, "versions": json.dumps(_versions())}
         plain |= {"samples": self.samples, "sha256": self._sha.hexdigest(), "complete": True}
         plain["digest"] = content_digest(self._columns, plain)
@@ -153,11 +156,14 @@ def write_observations(
                     writer.finish(attributes)
                 finally:
                     writer.close()
-        except RuntimeError as error:
-            # HDF5 reports a failed write while closing the file as a RuntimeError.
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from error
-            raise
+        except (OSError, RuntimeError) as error:
+            raise _system_error(error) or error from error
+
+
+def _system_error(error: Exception) -> OSError | None:
+    """Returns the operating system's error that HDF5 reports in the midst of its own words, if there is one."""
+    found = re.search(r"errno = (\d+)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else None
 
 
 def refuse_existing(path: Path) -> None:
