@@ -115,8 +115,7 @@ class ObservationWriter:
         while self._waiting:
             self._waiting.popleft().result()
         for name, values in self._columns.items():
-            # Contiguous: HDF5 crashes at exit where a full disk stops it from emptying its cache of chunks.
-            self._file.create_dataset(name, data=values)
+            _write_column(self._file, name, values)
         plain = {"format": FORMAT, "format_version": FORMAT_VERSION, **attributes, "versions": json.dumps(_versions())}
         plain |= {"samples": self.samples, "sha256": self._sha.hexdigest(), "complete": True}
         plain["digest"] = content_digest(self._columns, plain)
@@ -126,6 +125,13 @@ class ObservationWriter:
         """Ends the threads; what waits is dropped."""
         for pool in (self._scribe, self._compressors):
             pool.shutdown(cancel_futures=True)
+
+
+def _write_column(file: Any, name: str, values: Array) -> None:
+    shape = values.shape
+    dataset = file.create_dataset(name, shape, values.dtype, chunks=shape, compression="gzip", compression_opts=_LEVEL)
+    # Straight to the disk: where a full disk stops HDF5 from emptying its own buffers, it crashes at exit.
+    dataset.id.write_direct_chunk((0,) * len(shape), zlib.compress(values.data.cast("B"), _LEVEL))
 
 
 @contextmanager
