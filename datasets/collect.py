@@ -13,43 +13,12 @@ from probe.checkpoints import Checkpoint
 from probe.datasets.actors import Actor, checkpoint_actor, random_actor
 from probe.datasets.environments import EnvironmentSpec, VectorEnvironment, make
 from probe.datasets.returns import ReturnTracker
+from probe.datasets.sampling import Sampling
 from probe.datasets.store import ObservationWriter, refuse_existing, write_observations
-from probe.errors import ConfigurationError
-
-DEFAULT_SAMPLES = 2_560
-"""Ten times the 256 units of the seeds' network."""
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How many observations are kept, and of which decisions."""
-
-    samples: int = DEFAULT_SAMPLES
-    """Observations in the set."""
-    stride: int = 8
-    """Every so many-th decision of an environment is kept; environments take turns."""
-    num_envs: int = 16
-    """Environments played side by side."""
-    seed: int = 0
-    """Levels and actions follow from it."""
-    gamma: float = 0.99
-    """Discount per decision of `/returns`."""
-    threads: int = 0
-    """Procgen's threads beside the caller's; they do not change the set."""
-
-    def __post_init__(self) -> None:
-        """Checks the ranges.
-
-        Raises:
-            ConfigurationError: a number is out of its range.
-        """
-        for name, low in (("samples", 1), ("stride", 1), ("num_envs", 1), ("seed", 0), ("threads", 0)):
-            if getattr(self, name) < low:
-                raise ConfigurationError(f"`{name}` is {getattr(self, name)}, expected {low} or more.")
-        if not 0 <= self.gamma <= 1:
-            raise ConfigurationError(f"`gamma` is {self.gamma}, expected 0 to 1.")
+_REPORT_EVERY = 64
+"""Decisions between two reports of progress."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +75,12 @@ def _play_into(
     play = _Play(environment, actor, sampling)
     attributes = _attributes(environment.specification, actor, sampling)
     with write_observations(out, sampling.samples, play.observations[0], play.example(), attributes) as writer:
+        frames = 0
         while writer.left:
-            advance(play.decide(writer))
+            frames += play.decide(writer)
+            if play.decisions % _REPORT_EVERY == 0 or not writer.left:
+                advance(frames)
+                frames = 0
     return play.stored_episodes
 
 
@@ -126,10 +99,8 @@ class _Play:
         self._stored = np.zeros(count, np.bool_)
         self._next_episode = count
         self._frames = count * environment.specification.action_repeat
-        # Environments start together; each keeps its own decisions of a stride, so the file mixes moments and levels.
-        turns = np.arange(count) * sampling.stride // count
-        self._due = [np.flatnonzero(turns == turn) for turn in range(sampling.stride)]
-        self._decision = 0
+        self._due = [np.flatnonzero(sampling.turns == turn) for turn in range(sampling.stride)]
+        self.decisions = 0
 
     def example(self) -> dict[str, Array]:
         """Returns one value of every column beside `returns`."""
@@ -142,8 +113,8 @@ class _Play:
 
     def decide(self, writer: ObservationWriter) -> int:
         """Plays one decision everywhere and appends those that are due; returns the frames played."""
-        due = self._due[self._decision % self.stride][: writer.left]
-        self._decision += 1
+        due = self._due[self.decisions % self.stride][: writer.left]
+        self.decisions += 1
         actions = self.actor.act(self.observations)
         observations, rewards, terminated, truncated, infos = self.environment.step(actions)
         if len(due):

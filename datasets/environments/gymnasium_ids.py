@@ -87,13 +87,7 @@ class GymnasiumVectorEnvironment(VectorEnvironment):
 
 def _make(specification: EnvironmentSpec, num_envs: int) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
     name = specification.id
-    try:
-        registered = gymnasium.spec(name)
-    except gymnasium.error.Error as error:
-        raise UnknownNameError("environment", name, known_ids()) from error
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"Environment '{name}': {error}. Install the package that has it.") from error
-    _check_keywords(registered, specification.keywords)
+    _check_keywords(name, specification.keywords)
     try:
         return gymnasium.make_vec(
             name,
@@ -109,6 +103,15 @@ def _make(specification: EnvironmentSpec, num_envs: int) -> gymnasium.vector.Vec
         raise ConfigurationError(f"Environment '{name}' with {specification.keywords}: {error}") from error
 
 
+def _registered(name: str) -> EnvSpec:
+    try:
+        return gymnasium.spec(name)
+    except gymnasium.error.Error as error:
+        raise UnknownNameError("environment", name, known_ids()) from error
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"Environment '{name}': {error}. Install the package that has it.") from error
+
+
 def known_ids() -> list[str]:
     """Returns the ids that can be asked for: the registered ones and the Procgen games."""
     from probe.datasets.environments.procgen_library import GAMES
@@ -116,22 +119,30 @@ def known_ids() -> list[str]:
     return [*(f"procgen:{game}" for game in GAMES), *gymnasium.registry]
 
 
-def _check_keywords(registered: EnvSpec, keywords: dict[str, Any]) -> None:
-    """Raises `UnknownNameError` for a keyword that the environment's constructor does not name."""
-    if not keywords or registered.entry_point is None:
-        return
+def _check_keywords(name: str, keywords: dict[str, Any]) -> None:
+    known = constructor_keywords(name)
+    for keyword in keywords:
+        if known is not None and keyword not in known:
+            raise UnknownNameError(f"keyword of {name}", keyword, known)
+
+
+def constructor_keywords(name: str) -> list[str] | None:
+    """Returns the keywords that an environment's constructor names, or None where it takes any or cannot be looked at.
+
+    Raises:
+        UnknownNameError: there is no such environment.
+        MissingExtraError: the module that the id names is not installed.
+    """
+    entry = _registered(name).entry_point
+    if entry is None:
+        return None
     try:
-        creator = (
-            registered.entry_point if callable(registered.entry_point) else load_env_creator(registered.entry_point)
-        )
+        creator = entry if callable(entry) else load_env_creator(entry)
     except ImportError:
-        return  # making the environment says which package is missing
+        return None  # making the environment says which package is missing
     parameters = inspect.signature(creator).parameters
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    for name in keywords:
-        if name not in parameters:
-            raise UnknownNameError(f"keyword of {registered.id}", name, parameters)
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    return None if takes_any else list(parameters)
 
 
 def _frame_space(name: str, space: gymnasium.Space[Any]) -> Box:

@@ -1,7 +1,7 @@
 """Which environments there are, and the one function that makes them."""
 
 from probe.datasets.environments.base import VectorEnvironment
-from probe.datasets.environments.procgen_library import GAMES
+from probe.datasets.environments.procgen_library import GAMES, KEYWORDS, check_game
 from probe.datasets.environments.specification import EnvironmentSpec
 from probe.errors import ConfigurationError
 
@@ -36,6 +36,20 @@ def make(specification: EnvironmentSpec, num_envs: int, seed: int, threads: int 
     from probe.datasets.environments.gymnasium_ids import GymnasiumVectorEnvironment
 
     return GymnasiumVectorEnvironment(specification, num_envs, seed)
+
+
+def keyword_names(name: str) -> list[str] | None:
+    """Returns the keywords of an environment, or None where it takes any.
+
+    Raises:
+        UnknownNameError: there is no such environment.
+    """
+    if name.startswith(_PROCGEN):
+        check_game(name.removeprefix(_PROCGEN))
+        return list(KEYWORDS)
+    from probe.datasets.environments.gymnasium_ids import constructor_keywords
+
+    return constructor_keywords(name)
 
 
 def environment_names() -> dict[str, str]:
