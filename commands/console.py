@@ -30,7 +30,7 @@ _PLAIN_INTERVAL = 10.0
 class Advance(Protocol):
     """Moves a progress display on."""
 
-    def __call__(self, amount: float = 1, note: str = "") -> None:
+    def __call__(self, amount: float | int = 1, note: str = "") -> None:
         """Adds `amount` to what is done; `note` is shown beside the bar."""
 
 
@@ -47,7 +47,7 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def progress(title: str, total: float, unit: str, done: float = 0) -> Iterator[Advance]:
+def progress(title: str, total: float | int, unit: str, done: float | int = 0) -> Iterator[Advance]:
     """Shows progress with rate and time left: a bar on a terminal, a plain line every ten seconds elsewhere.
 
     Args:
@@ -62,7 +62,7 @@ def progress(title: str, total: float, unit: str, done: float = 0) -> Iterator[A
         yield from _lines(title, total, unit, done)
 
 
-def _bar(title: str, total: float, unit: str, done: float) -> Iterator[Advance]:
+def _bar(title: str, total: float | int, unit: str, done: float | int) -> Iterator[Advance]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -74,17 +74,17 @@ def _bar(title: str, total: float, unit: str, done: float) -> Iterator[Advance]:
     with Progress(*columns, console=messages, speed_estimate_period=60) as bar:
         task = bar.add_task(title, total=int(total), completed=int(done), note="")
 
-        def advance(amount: float = 1, note: str = "") -> None:
+        def advance(amount: float | int = 1, note: str = "") -> None:
             bar.update(task, advance=amount, **({"note": note} if note else {}))  # type: ignore[arg-type]
 
         yield advance
 
 
-def _lines(title: str, total: float, unit: str, done: float) -> Iterator[Advance]:
+def _lines(title: str, total: float | int, unit: str, done: float | int) -> Iterator[Advance]:
     start = last = time.monotonic()
     now_done = done
 
-    def advance(amount: float = 1, note: str = "") -> None:
+    def advance(amount: float | int = 1, note: str = "") -> None:
         nonlocal now_done, last
         now_done += amount
         now = time.monotonic()

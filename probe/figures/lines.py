@@ -17,7 +17,7 @@ LOW_SAMPLE = "few samples"
 
 
 def draw_curves(
-    panel: Axes, curves: Sequence[Curve], looks: Mapping[str, Look], style: Style, scale: float = 1
+    panel: Axes, curves: Sequence[Curve], looks: Mapping[str, Look], style: Style, scale: float | int = 1
 ) -> None:
     """Draws one metric of every series; an undefined value leaves a gap, one of few samples a hollow marker.
 
@@ -45,7 +45,7 @@ def draw_curves(
         _mean(panel, mean, look, style, scale, place)
 
 
-def _mean(panel: Axes, mean: Curve, look: Look, style: Style, scale: float, place: int) -> None:
+def _mean(panel: Axes, mean: Curve, look: Look, style: Style, scale: float | int, place: int) -> None:
     values = mean.values * scale
     panel.plot(
         mean.steps,
@@ -78,7 +78,7 @@ def marked(points: int, place: int) -> tuple[int, int]:
     return place % every, every
 
 
-def _baseline(panel: Axes, mean: Curve, look: Look, style: Style, scale: float) -> None:
+def _baseline(panel: Axes, mean: Curve, look: Look, style: Style, scale: float | int) -> None:
     if len(mean.steps) and mean.steps[0] == 0 and np.isfinite(mean.values[0]):
         panel.axhline(
             mean.values[0] * scale,
@@ -108,7 +108,7 @@ def series_handles(curves: Sequence[Curve], looks: Mapping[str, Look], style: St
     return handles
 
 
-def highest(curves: Sequence[Curve], scale: float, least: float) -> float:
+def highest(curves: Sequence[Curve], scale: float | int, least: float | int) -> float:
     """Returns the largest finite value of all curves, at least `least`."""
     values = np.concatenate([curve.values for curve in curves]) * scale if curves else np.zeros(0)
     finite = values[np.isfinite(values)]

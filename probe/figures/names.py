@@ -31,7 +31,7 @@ def method_name(method: str) -> str:
 
 def layer_name(label: str) -> str:
     """Returns a layer's name as on an axis: `conv 1` for `encoder.conv1`, `actor dense` for `actor.dense`."""
-    path = label.removeprefix("encoder.").replace("#", " no. ").replace(":", " ").replace("_", " ")
+    path = label.removeprefix("encoder.").replace("#", " call ").replace(":", " ").replace("_", " ")
     words = [re.sub(r"(?<=[a-z])(?=\d)", " ", part) for part in path.split(".") if part]
     return " ".join(" ".join(_PARTS.get(word, word) for word in part.split()) for part in words)
 
@@ -41,7 +41,7 @@ def module_name(module: str) -> str:
     return "all layers" if module == "all" else module
 
 
-def step_name(step: float) -> str:
+def step_name(step: float | int) -> str:
     """Returns a step count in at most four characters and a magnitude, such as `0`, `50k` or `1.5M`."""
     for size, letter in _MAGNITUDES:
         if abs(step) >= size * 0.9995:

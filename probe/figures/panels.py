@@ -46,14 +46,14 @@ def grid(style: Style, titles: Sequence[str], panel_cm: float, columns: int = 2)
     return figure, axes[: len(titles)]
 
 
-def step_axis(panel: Axes, last: float, ticks: int = 4) -> None:
+def step_axis(panel: Axes, last: float | int, ticks: int = 4) -> None:
     """Makes the horizontal axis one of steps from 0 to `last`, written 50k and 1.5M."""
     panel.set_xlim(-0.03 * last, last * 1.03) if last > 0 else None
     panel.xaxis.set_major_locator(MaxNLocator(nbins=ticks, steps=[1, 2, 5, 10], min_n_ticks=2))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: step_name(value)))
 
 
-def from_zero(panel: Axes, highest: float, ticks: int = 4) -> None:
+def from_zero(panel: Axes, highest: float | int, ticks: int = 4) -> None:
     """Makes the vertical axis start at zero, with room for a line that lies on it."""
     panel.set_ylim(-0.04 * highest, highest * 1.08)
     panel.yaxis.set_major_locator(MaxNLocator(nbins=ticks, steps=[1, 2, 2.5, 5, 10]))

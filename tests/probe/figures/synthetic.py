@@ -144,8 +144,9 @@ def _rows(
         rows.append(
             Row(
                 **facts, reference_step=-1, arm="", draw=-1, checkpoint=digest, data=data, module=module, probe=probe,
-                layer=layer_id(name) if name else "", metric=metric, aggregation=aggregation, samples=samples, units=units,
-                value=nan if broken else value, status="nonfinite" if broken else status, threshold=threshold,
+                layer=layer_id(name) if name else "", metric=metric, aggregation=aggregation, samples=samples,
+                units=units, value=nan if broken else value, status="nonfinite" if broken else status,
+                threshold=threshold,
             )
         )  # fmt: skip
 
