@@ -93,7 +93,7 @@ class Plan:
         context = Context(checkpoint.description, checkpoint.digest, data.digest, checkpoint.modules)
         present = {checkpoint.modules.module_of(layer) for layer in measurement.statistics}
         empty = [name for name in checkpoint.modules.names if name not in present]
-        return rows_of_checkpoint(context, self.probes, measurement.chosen(self.layers), empty)
+        return rows_of_checkpoint(context, self.probes, measurement.statistics, measurement.chosen(self.layers), empty)
 
     def _rows_between(
         self, earlier: tuple[Checkpoint, Measurement], later: tuple[Checkpoint, Measurement], data: ObservationSet
@@ -118,7 +118,7 @@ def plan(
         data: Observation sets; every checkpoint is measured on each.
         out: The analysis file; an existing one is extended.
         probes: The probes to read.
-        layers: Glob patterns on layer ids; rows are made for these only.
+        layers: Glob patterns on layer ids and labels; these layers get rows, modules are averaged over all.
         samples: Observations to use of each set, spread evenly; None: all.
 
     Raises:

@@ -1,7 +1,7 @@
 """Statistics of layers -> tidy rows: one a layer and metric, and the averages of modules and of the whole network."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 from typing import Any
@@ -32,20 +32,27 @@ class Context:
 
 
 def rows_of_checkpoint(
-    context: Context, probes: Sequence[Probe], layers: Mapping[str, LayerStatistics], empty: Sequence[str]
+    context: Context,
+    probes: Sequence[Probe],
+    layers: Mapping[str, LayerStatistics],
+    chosen: Collection[str],
+    empty: Sequence[str] = (),
 ) -> list[Row]:
     """Returns the rows of every probe on one checkpoint.
 
     Args:
         context: Which checkpoint and data.
         probes: The probes to read.
-        layers: Statistics by layer id, in call order.
+        layers: Statistics by layer id, in call order; modules are averaged over all of them.
+        chosen: Layers that get rows of their own.
         empty: Modules without a hidden nonlinearity; their averages are `not_applicable`.
     """
     rows: list[Row] = []
     for probe in probes:
         readings = [(layer, statistics, _read(probe, layer, statistics)) for layer, statistics in layers.items()]
-        rows += _rows(context, probe.name, readings, empty)
+        own = [reading for reading in readings if reading[0] in chosen]
+        rows += [_row(context, probe.name, reading, layer, statistics) for layer, statistics, reading in _flat(own)]
+        rows += _module_rows(context, probe.name, readings, empty)
     return rows
 
 
@@ -82,8 +89,8 @@ def _read(probe: Probe, layer: str, statistics: LayerStatistics) -> list[Reading
     return [replace(reading, value=None, status="nonfinite") for reading in probe.compute(layer, silent)]
 
 
-def _rows(context: Context, probe: str, readings: LayerReadings, empty: Sequence[str]) -> list[Row]:
-    rows = [_row(context, probe, reading, layer, statistics) for layer, statistics, reading in _flat(readings)]
+def _module_rows(context: Context, probe: str, readings: LayerReadings, empty: Sequence[str]) -> list[Row]:
+    rows: list[Row] = []
     groups: dict[tuple[str, str, float | None], list[tuple[LayerStatistics, Reading]]] = defaultdict(list)
     for layer, statistics, reading in _flat(readings):
         for module in (context.modules.module_of(layer), ALL):

@@ -28,8 +28,8 @@ class Line:
     steps: tuple[int, ...]
     values: tuple[float, ...]
     """NaN where a checkpoint has none."""
-    status: str
-    """`ok`, or the first status that is not."""
+    statuses: tuple[str, ...]
+    """One a value."""
 
     @property
     def first(self) -> float:
@@ -87,10 +87,14 @@ def summarise(analysis: Analysis) -> list[SeriesSummary]:
 
 def finding(lines: tuple[Line, ...]) -> str:
     """Says in a sentence or two what stands out; thresholds are `RISE` and `FALL`."""
-    if any(line.status == "nonfinite" for line in lines):
-        return "NaN or infinite activations: the checkpoints named above hold no usable network."
     by_metric = {line.metric: line for line in lines}  # the last of each metric: the whole network
-    sentences = [*_rises(by_metric), *_falls(by_metric)]
+    broken = {
+        step for line in lines for step, status in zip(line.steps, line.statuses, strict=True) if status == "nonfinite"
+    }
+    sentences = (
+        [f"NaN or infinite activations at {len(broken)} of {len(lines[0].steps)} checkpoints."] if broken else []
+    )
+    sentences += [*_rises(by_metric), *_falls(by_metric)]
     dead = by_metric.get("dead_fraction")
     if dead is not None and dead.first > RISE:
         sentences.append(f"{dead.first:.1%} of the units were dead at the first checkpoint already.")

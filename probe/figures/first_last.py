@@ -1,6 +1,6 @@
 """The first and the last checkpoint of every series side by side, a panel a series."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from probe.figures.base import NothingToDraw
-from probe.figures.material import LayerEntry, Material
+from probe.figures.material import LayerEntry, Material, Snapshot
 from probe.figures.names import step_name
 from probe.figures.panels import grid, legend_above
 from probe.figures.style import NEUTRAL, Look, Style, looks
@@ -35,16 +35,26 @@ class Ends:
 
 def ends_of(material: Material, layer: LayerEntry, name: str) -> dict[str, list[Ends]]:
     """Returns the ends of every series by seed; a seed counts from two checkpoints that have the array."""
-    found: dict[tuple[str, int], list[tuple[int, Float[NDArray[Any], "entry"]]]] = {}
+    series: dict[tuple[str, int], list[Snapshot]] = {}
     for snapshot in material.snapshots():
+        series.setdefault((snapshot.series, snapshot.seed), []).append(snapshot)
+    ends: dict[str, list[Ends]] = {}
+    for (name_of_series, seed), snapshots in series.items():
+        first, last = _earliest(snapshots, layer, name), _earliest(snapshots[::-1], layer, name)
+        if first is not None and last is not None and first[0] < last[0]:
+            ends.setdefault(name_of_series, []).append(Ends(seed, *first, *last))
+    return ends
+
+
+def _earliest(
+    snapshots: Sequence[Snapshot], layer: LayerEntry, name: str
+) -> tuple[int, Float[NDArray[Any], "entry"]] | None:
+    """Returns (step, array) of the first snapshot that has the array."""
+    for snapshot in snapshots:
         values = snapshot.array(layer.label, name)
         if values is not None:
-            found.setdefault((snapshot.series, snapshot.seed), []).append((snapshot.step, values.astype(np.float64)))
-    ends: dict[str, list[Ends]] = {}
-    for (series, seed), several in found.items():
-        if len(several) > 1:
-            ends.setdefault(series, []).append(Ends(seed, *several[0], *several[-1]))
-    return ends
+            return snapshot.step, values.astype(np.float64)
+    return None
 
 
 def draw_first_last(

@@ -42,17 +42,18 @@ class Snapshot:
     step: int
     checkpoint: str
     data: str
+    layers: Mapping[str, str] = field(repr=False)
+    """Layer id by label."""
 
     def array(self, label: str, name: str) -> NDArray[Any] | None:
         """Returns a layer's array such as `mean_abs` (unit,); None where it was not measured or is not finite."""
-        for entry in self.analysis.layers:
-            if entry["checkpoint"] == self.checkpoint and entry["label"] == label:
-                try:
-                    values = self.analysis.array(self.checkpoint, self.data, entry["layer"], name)
-                except KeyError:
-                    return None
-                return values if values.size and np.isfinite(values).all() else None
-        return None
+        if label not in self.layers:
+            return None
+        try:
+            values = self.analysis.array(self.checkpoint, self.data, self.layers[label], name)
+        except KeyError:
+            return None
+        return values if values.size and np.isfinite(values).all() else None
 
 
 @dataclass(frozen=True)
@@ -150,11 +151,15 @@ class Material:
         found: dict[tuple[str, str], Snapshot] = {}
         for analysis in self.analyses:
             of = {entry["digest"]: entry for entry in analysis.checkpoints}
+            layers: dict[str, dict[str, str]] = {}
+            for entry in analysis.layers:
+                layers.setdefault(entry["checkpoint"], {})[entry["label"]] = entry["layer"]
             pairs = zip(analysis.rows["checkpoint"], analysis.rows["data"], self._in_view(analysis.rows), strict=True)
             for checkpoint, data in dict.fromkeys((c, d) for c, d, inside in pairs if inside and c in of):
                 entry = of[checkpoint]
                 name = self.series[entry["run"], entry["method"]]
-                snapshot = Snapshot(analysis, name, int(entry["seed"]), int(entry["step"]), checkpoint, data)
+                place = (int(entry["seed"]), int(entry["step"]))
+                snapshot = Snapshot(analysis, name, *place, checkpoint, data, layers.get(checkpoint, {}))
                 found.setdefault((checkpoint, data), snapshot)
         order = list(self.series.values())
         return sorted(found.values(), key=lambda item: (order.index(item.series), item.seed, item.step))

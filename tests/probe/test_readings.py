@@ -49,7 +49,7 @@ def silent(units: int, dead: int) -> LayerStatistics:
 
 
 def rows(layers: Mapping[str, LayerStatistics], empty: tuple[str, ...] = ()) -> list[Row]:
-    return rows_of_checkpoint(CONTEXT, [SilentShare()], layers, empty)
+    return rows_of_checkpoint(CONTEXT, [SilentShare()], layers, layers, empty)
 
 
 def one(found: list[Row], **equals: object) -> Row:
@@ -111,6 +111,13 @@ def test_a_silent_layer_among_others_does_not_make_the_module_degenerate() -> No
 def test_a_module_without_hidden_units_is_not_applicable() -> None:
     row = one(rows({"encoder.a": silent(10, 1)}, empty=("actor",)), module="actor", metric="share")
     assert isnan(row.value) and row.status == "not_applicable" and row.layer == ""
+
+
+def test_choosing_layers_does_not_change_a_modules_average() -> None:
+    layers = {"encoder.a": silent(10, 0), "encoder.b": silent(10, 10)}
+    found = rows_of_checkpoint(CONTEXT, [SilentShare()], layers, ["encoder.b"])
+    assert {row.layer for row in found if row.aggregation == "layer"} == {"encoder.b"}
+    assert one(found, module="encoder", metric="share", aggregation="micro").value == 0.5
 
 
 def test_pairs_name_the_earlier_step_and_skip_layers_that_are_not_in_both() -> None:
