@@ -1,11 +1,13 @@
 """Who acts while observations are collected: chance, or a checkpoint's network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from gymnasium import Space
 from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
@@ -49,20 +51,33 @@ def checkpoint_actor(environment: VectorEnvironment, checkpoint: Checkpoint, see
         ShapeError: its observations have another shape; raised by the first action.
     """
     network = checkpoint.network()
-    generator = torch.Generator().manual_seed(
-        int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0] >> 1)
-    )
+    generator = torch.Generator().manual_seed(int(np.random.default_rng([seed, 1]).integers(2**63)))
     space = environment.single_action_space
 
     def choose(observations: Array) -> Array:
-        with torch.no_grad():
+        with torch.no_grad(), _one_thread():
             outputs = network(checkpoint.prepare(torch.from_numpy(observations)))
         offered = outputs["actor"].shape[-1]
         if not isinstance(space, Discrete) or offered != space.n:
             raise ConfigurationError(
-                f"{checkpoint.path}: its policy has {offered} actions, {environment.specification.id} has {space}. "
+                f"{checkpoint.path}: its policy has {offered} actions, {environment.specification.id} offers {_described(space)}. "
                 "Collect from the environment that it was trained in."
             )
         return np.asarray(act(outputs, "sample", generator).numpy() + space.start)
 
     return Actor(checkpoint.digest, "matched", choose)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keeps PyTorch to one thread: as fast for a few frames, and the set is the same on every machine of a kind."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _described(space: Space[Any]) -> str:
+    return str(space.n) if isinstance(space, Discrete) else str(space)
