@@ -67,8 +67,7 @@ def _cells(line: Line) -> tuple[str, str, str]:
             return "-"
         return f"{value:{sign}.1%}".replace("%", " %") if line.unit == "%" else f"{value:{sign}.1f}"
 
-    note = "" if line.status in ("ok", "degenerate") else f" [dim]({line.status.replace('_', ' ')})[/]"
-    return show(line.first), show(line.last) + note, show(line.change, "+")
+    return show(line.first), show(line.last), show(line.change, "+").replace("%", "pp")
 
 
 def _plain(series: list[SeriesSummary]) -> Any:

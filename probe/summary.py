@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isnan
+from typing import Any
 
 import numpy as np
 
+from probe.readings import ALL
 from probe.results import Analysis
+from probe.results.rows import Columns
 
 RISE = 0.05
 """A fraction that rises by more than this many points stands out. Ours, not sourced."""
@@ -158,25 +161,33 @@ def _lines(analysis: Analysis, series: tuple[str, str, int], data: str) -> tuple
     keys = {"run": series[0], "method": series[1], "seed": series[2], "data": data}
     lines = []
     for name, metric, threshold in _FRACTIONS:
-        equals = {**keys, "metric": metric, "aggregation": "micro"}
+        rows = analysis.select(**keys, metric=metric, aggregation="micro")
         if threshold is not None:
-            equals["threshold"] = threshold
-        rows = analysis.select(**equals)
-        for module in dict.fromkeys(rows["module"]):
-            lines.append(
-                _line(name, metric, str(module), "", "%", {k: v[rows["module"] == module] for k, v in rows.items()})
-            )
-    rows = analysis.select(**keys, metric="effective_rank", aggregation="layer")
-    for module in dict.fromkeys(rows["module"]):
-        layer = rows["layer"][rows["module"] == module][-1]  # call order: the features are the module's last layer
-        of_layer = {key: column[rows["layer"] == layer] for key, column in rows.items()}
-        lines.append(_line("Effective rank", "effective_rank", str(module), str(layer), "", of_layer))
+            rows = _where(rows, "threshold", threshold)
+        modules = dict.fromkeys(rows["module"])
+        # Where one module has all the layers, its average is the whole network's.
+        for module in [each for each in modules if each != ALL or len(modules) != 2]:
+            lines.append(_line(name, metric, str(module), "", "%", _where(rows, "module", module)))
+    ranks = analysis.select(**keys, metric="effective_rank", aggregation="layer")
+    for module in dict.fromkeys(ranks["module"]):
+        layer = _last_layer(analysis, _where(ranks, "module", module))
+        lines.append(_line("Effective rank", "effective_rank", str(module), layer, "", _where(ranks, "layer", layer)))
     return tuple(lines)
 
 
-def _line(name: str, metric: str, module: str, layer: str, unit: str, rows: dict[str, np.ndarray]) -> Line:  # type: ignore[type-arg]
+def _where(rows: Columns, name: str, value: Any) -> Columns:
+    return {key: column[rows[name] == value] for key, column in rows.items()}
+
+
+def _last_layer(analysis: Analysis, rows: Columns) -> str:
+    # The features are a module's last layer, in call order.
+    positions = {each["layer"]: each["position"] for each in analysis.layers}
+    return max(dict.fromkeys(str(layer) for layer in rows["layer"]), key=lambda layer: positions.get(layer, -1))
+
+
+def _line(name: str, metric: str, module: str, layer: str, unit: str, rows: Columns) -> Line:
     order = np.argsort(rows["step"], kind="stable")
-    statuses = [str(status) for status in rows["status"][order] if status != "ok"]
+    statuses = tuple(str(status) for status in rows["status"][order])
     steps = tuple(int(step) for step in rows["step"][order])
     values = tuple(float(value) for value in rows["value"][order])
-    return Line(name, metric, module, layer, unit, steps, values, statuses[0] if statuses else "ok")
+    return Line(name, metric, module, layer, unit, steps, values, statuses)

@@ -1,6 +1,7 @@
 """Do the same units stay dormant?"""
 
 from math import ceil
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from probe.figures.names import step_name
 from probe.figures.style import NEUTRAL, PAPER, Style
 
 _COLUMNS = 2
-_MAXIMUM_NUMBERS = 7
+_TITLE_CHARACTERS = 22
+_MAXIMUM_NUMBERS = 6
 """Checkpoints up to which every cell has room for its number."""
 _MAXIMUM_TICKS = 5
 
@@ -64,9 +66,12 @@ class OverlapFigure(ReportFigure):
         for spare in axes[len(matrices) :]:
             spare.remove()
         axes = axes[: len(matrices)]
-        for panel, (name, (steps, matrix)) in zip(axes, matrices.items(), strict=True):
-            panel.set_title(name)
+        same = len({tuple(steps) for steps, _ in matrices.values()}) == 1
+        for at, (panel, (name, (steps, matrix))) in enumerate(zip(axes, matrices.items(), strict=True)):
+            panel.set_title(fill(name, _TITLE_CHARACTERS))
             _draw_matrix(panel, steps, matrix, style)
+            if same and at % across:
+                panel.tick_params(labelleft=False)
         image = axes[0].collections[0]
         bar = figure.colorbar(image, ax=axes, location="top", aspect=40, shrink=0.9, pad=0.02)
         bar.set_label(f"overlap (%), layer {layer.name}, tau = {settings.tau:g}", fontsize=style.text)

@@ -23,18 +23,26 @@ def row(**changes: Any) -> Row:
 
 
 def analysis(tmp_path: Path, rows: list[Row]) -> Analysis:
+    layers = [
+        {"checkpoint": "c0", "data": "d", "layer": name, "position": i} for i, name in enumerate(("relu1", "dense"))
+    ]
     checkpoints = [
         {"digest": f"c{step}", "run": "demo", "method": "baseline", "seed": 0, "task": 0, "step": step}
         for step in STEPS
     ]
     write_analysis(
-        tmp_path / "a.h5", rows, {"checkpoints": checkpoints, "data": [{"digest": "d", "path": "d.h5"}]}, [], {}
+        tmp_path / "a.h5",
+        rows,
+        {"checkpoints": checkpoints, "data": [{"digest": "d", "path": "d.h5"}], "layers": layers},
+        [],
+        {},
     )
     return open_analysis(tmp_path / "a.h5")
 
 
 def line(metric: str, *values: float, module: str = "all") -> Line:
-    return Line(metric, metric, module, "", "%", STEPS, values, "ok")
+    statuses = tuple("nonfinite" if isnan(value) else "ok" for value in values)
+    return Line(metric, metric, module, "", "%", STEPS, values, statuses)
 
 
 def test_a_series_is_summarised_in_step_order(tmp_path: Path) -> None:
@@ -69,6 +77,17 @@ def test_dead_units_at_the_start_are_named_because_they_are_no_loss() -> None:
     assert "12.0% of the units were dead at the first checkpoint already" in finding(
         (line("dead_fraction", 0.12, 0.12, 0.12),)
     )
+
+
+def test_a_checkpoint_with_nan_is_counted_beside_what_else_stands_out() -> None:
+    words = finding((line("dormant_fraction", 0.1, nan, 0.4),))
+    assert words.startswith("NaN or infinite activations at 1 of 3 checkpoints. Dormant units rose from 10.0% to 40.0%")
+
+
+def test_the_whole_network_is_left_out_where_one_module_is_all_of_it(tmp_path: Path) -> None:
+    rows = [row(step=s, module=m, threshold=0.025) for s in STEPS for m in ("encoder", "all")]
+    (series,) = summarise(analysis(tmp_path, rows))
+    assert [only.module for only in series.lines] == ["encoder"]
 
 
 def test_a_steady_series_says_that_nothing_stands_out() -> None:
