@@ -60,8 +60,8 @@ def checkpoint_actor(environment: VectorEnvironment, checkpoint: Checkpoint, see
         offered = outputs["actor"].shape[-1]
         if not isinstance(space, Discrete) or offered != space.n:
             raise ConfigurationError(
-                f"{checkpoint.path}: its policy has {offered} actions, {environment.specification.id} offers {_described(space)}. "
-                "Collect from the environment that it was trained in."
+                f"{checkpoint.path}: its policy has {offered} actions, {environment.specification.id} offers "
+                f"{_described(space)}. Collect from the environment that it was trained in."
             )
         return np.asarray(act(outputs, "sample", generator).numpy() + space.start)
 
