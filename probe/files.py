@@ -42,7 +42,7 @@ def tensor_digest(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str
     """Returns the SHA-256 over sorted names, dtypes, shapes and bytes of the arrays, and over the metadata."""
     sha = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name], order="C")
         sha.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
         sha.update(array.reshape(-1).view(np.uint8).data)
     sha.update(json.dumps(dict(metadata), sort_keys=True).encode())

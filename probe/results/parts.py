@@ -33,7 +33,7 @@ class PartStore:
         text = {"version": VERSION, "metadata": json.dumps(metadata)}
         with replace_on_success(self.folder / f"{key}{_SUFFIX}") as partial:
             try:
-                save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial, text)
+                save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, partial, text)
             except SafetensorError as error:  # its words for a full disk
                 raise OSError(0, str(error)) from error
 
