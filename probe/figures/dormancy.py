@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -12,12 +12,6 @@ from probe.figures.curves import Curve
 from probe.figures.material import Material, Snapshot
 from probe.figures.per_layer import draw_per_layer
 from probe.figures.style import Style
-
-
-def dormant_units(mean_abs: Float[NDArray[Any], "unit"], tau: float) -> Bool[NDArray[Any], "unit"]:
-    """Returns which units have a score of at most tau; all of them in a silent layer (Sokar et al. 2023)."""
-    layer_mean = mean_abs.mean()
-    return mean_abs <= tau * layer_mean if layer_mean > 0 else np.ones(len(mean_abs), dtype=bool)
 
 
 @register("dormancy", order=10)
@@ -76,5 +70,12 @@ def _computed(material: Material, tau: float) -> tuple[dict[str, list[Curve]], l
 
 
 def _mask(snapshot: Snapshot, label: str, tau: float) -> Bool[NDArray[Any], "unit"] | None:
+    # Imported here: torch is slow to load, and most reports find their tau among the rows.
+    import torch
+
+    from probe.probes.dormancy import dormant_units
+
     mean_abs = snapshot.array(label, "mean_abs")
-    return None if mean_abs is None else dormant_units(mean_abs, tau)
+    if mean_abs is None:
+        return None
+    return np.asarray(dormant_units(torch.from_numpy(mean_abs), tau).numpy())

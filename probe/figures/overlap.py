@@ -5,15 +5,14 @@ from textwrap import fill
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from probe.figures.base import NothingToDraw, ReportFigure, Settings, register
-from probe.figures.dormancy import dormant_units
-from probe.figures.material import Material, Snapshot
+from probe.figures.material import Material
 from probe.figures.names import step_name
 from probe.figures.style import NEUTRAL, PAPER, Style
 
@@ -22,14 +21,6 @@ _TITLE_CHARACTERS = 22
 _MAXIMUM_NUMBERS = 6
 """Checkpoints up to which every cell has room for its number."""
 _MAXIMUM_TICKS = 5
-
-
-def overlap_matrix(dormant: Bool[NDArray[Any], "step unit"]) -> Float[NDArray[Any], "step step"]:
-    """Returns |X and Y| / min(|X|, |Y|) of every pair of dormant sets; NaN where a set is empty (Sokar et al. 2023)."""
-    sets = dormant.astype(np.float64)
-    sizes = sets.sum(axis=1)
-    smaller = np.minimum.outer(sizes, sizes)
-    return np.divide(sets @ sets.T, smaller, out=np.full(smaller.shape, np.nan), where=smaller > 0)
 
 
 @register("overlap", order=30)
@@ -84,22 +75,23 @@ class OverlapFigure(ReportFigure):
 def _matrices(
     material: Material, label: str, tau: float
 ) -> dict[str, tuple[list[int], Float[NDArray[Any], "step step"]]]:
-    groups: dict[str, dict[int, list[tuple[Snapshot, Bool[NDArray[Any], "unit"]]]]] = {}
+    # Imported here: torch is slow to load.
+    import torch
+
+    from probe.probes.dormancy import overlap_matrix
+
+    groups: dict[str, dict[int, dict[int, NDArray[Any]]]] = {}
     for snapshot in material.snapshots():
         mean_abs = snapshot.array(label, "mean_abs")
         if mean_abs is not None:
-            seeds = groups.setdefault(snapshot.series, {})
-            seeds.setdefault(snapshot.seed, []).append((snapshot, dormant_units(mean_abs, tau)))
+            groups.setdefault(snapshot.series, {}).setdefault(snapshot.seed, {})[snapshot.step] = mean_abs
     matrices = {}
     for series, seeds in groups.items():
-        common = sorted(set.intersection(*({snapshot.step for snapshot, _ in several} for several in seeds.values())))
-        if len(common) < 2:
-            continue
-        of_seeds = [
-            overlap_matrix(np.stack([mask for snapshot, mask in several if snapshot.step in common]))
-            for several in seeds.values()
-        ]
-        matrices[series] = (common, np.mean(of_seeds, axis=0))
+        common = sorted(set.intersection(*(set(means) for means in seeds.values())))
+        if len(common) > 1:
+            stacks = [np.stack([means[step] for step in common]) for means in seeds.values()]
+            of_seeds = [overlap_matrix(torch.from_numpy(stack), tau).numpy() for stack in stacks]
+            matrices[series] = (common, np.mean(of_seeds, axis=0))
     return matrices
 
 

@@ -86,7 +86,7 @@ def _measured(material: Material) -> list[Entry]:
 
 def _without_repetition(series: SeriesSummary) -> list[Line]:
     """Drops modules to which a measure does not apply, and a module's average where it is the whole network's."""
-    applicable = [line for line in series.lines if line.status != "not_applicable"]
+    applicable = [line for line in series.lines if {*line.statuses} != {"not_applicable"}]
     whole = {line.metric: line.values for line in applicable if line.module == "all"}
     return [line for line in applicable if line.module == "all" or not _same(line.values, whole.get(line.metric))]
 
@@ -105,7 +105,7 @@ def _entry(series: str, measure: str, where: str, seeds: Sequence[Line]) -> Entr
     firsts, lasts = [line.first for line in seeds], [line.last for line in seeds]
     length = min(len(line.values) for line in seeds)
     course = np.mean([line.values[:length] for line in seeds], axis=0)
-    notes = {line.status.replace("_", " ") for line in seeds} - {"ok"}
+    notes = {status.replace("_", " ") for line in seeds for status in line.statuses} - {"ok"}
     steps = (min(line.steps[0] for line in seeds), max(line.steps[-1] for line in seeds))
     values = (float(np.mean(firsts)), float(np.mean(lasts)))
     note = ", ".join(sorted(notes))

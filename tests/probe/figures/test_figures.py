@@ -16,10 +16,8 @@ from matplotlib.text import Text
 from probe.errors import UnknownNameError
 from probe.figures import Material, NothingToDraw, Settings, figure_class, figure_classes, registry, style
 from probe.figures.activation_rate import histogram
-from probe.figures.dormancy import dormant_units
 from probe.figures.lines import marked
 from probe.figures.logs import open_log
-from probe.figures.overlap import overlap_matrix
 from probe.figures.returns import mean_log
 from probe.figures.spectrum import normalised
 from probe.figures.spectrum_cumulative import cumulative
@@ -147,6 +145,23 @@ def test_spectra_are_of_the_first_and_the_last_checkpoint(demo: Material) -> Non
         assert line(cumulated, 0, f"_baseline seed 0 {which}")[1] == pytest.approx(100 * values.cumsum() / values.sum())
 
 
+def test_the_overlap_is_that_of_the_sets_of_dormant_units(demo: Material) -> None:
+    snapshots = [each for each in demo.snapshots() if each.series == "baseline"]
+    arrays = [snapshot.array("encoder.dense", "mean_abs") for snapshot in snapshots]
+    sets = [{*np.flatnonzero(means <= 0.025 * means.mean())} for means in arrays if means is not None]
+    expected = [[100 * len(a & b) / min(len(a), len(b)) for a in sets] for b in sets]
+    mesh = draw("overlap", demo).axes[0].collections[0]
+    np.testing.assert_allclose(np.asarray(mesh.get_array()).reshape(6, 6), expected)
+
+
+def test_cells_without_dormant_units_are_left_empty(tmp_path: Path) -> None:
+    small = material(tmp_path, methods=("baseline",), layers=(("conv1", 8, 4), ("dense", 16, 1)))
+    assert draw("dormancy", small).axes[1].lines[1].get_ydata()[0] == 0  # type: ignore[index]
+    values = np.asarray(draw("overlap", small).axes[0].collections[0].get_array()).reshape(6, 6)
+    assert np.isnan(values[0]).all() and np.isnan(values[:, 0]).all()
+    assert values[5, 5] == 100
+
+
 def test_returns_are_the_log_with_its_shifts(demo: Material) -> None:
     figure = draw("returns", demo)
     for panel, metric in enumerate(("return/train", "return/test")):
@@ -192,28 +207,6 @@ def test_without_data_there_is_a_reason_and_no_figure(name: str) -> None:
 
 
 # Formulas
-
-
-def test_the_overlap_of_known_sets() -> None:
-    dormant = np.zeros((3, 6), dtype=bool)
-    dormant[0, [1, 2, 3, 4]] = dormant[1, [3, 4, 5]] = True
-    np.testing.assert_allclose(overlap_matrix(dormant), [[1, 2 / 3, np.nan], [2 / 3, 1, np.nan], [np.nan] * 3])
-
-
-@given(st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=1, max_size=6))
-def test_the_overlap_is_that_of_python_sets(masks: list[list[bool]]) -> None:
-    sets = [{unit for unit, inside in enumerate(mask) if inside} for mask in masks]
-    matrix = overlap_matrix(np.array(masks))
-    for (row, first), (column, second) in itertools.product(enumerate(sets), repeat=2):
-        smaller = min(len(first), len(second))
-        expected = len(first & second) / smaller if smaller else np.nan
-        np.testing.assert_allclose(matrix[row, column], expected)
-
-
-def test_dormant_units_of_a_known_layer() -> None:
-    means = np.array([0.5, 1.0, 1.5])
-    assert dormant_units(means, 0.5).tolist() == [True, False, False]
-    assert dormant_units(np.zeros(3), 0.0).all()
 
 
 def test_a_cumulative_spectrum_of_known_values() -> None:
