@@ -1,6 +1,8 @@
 """Any registered Gymnasium environment, stepped one after another in this process."""
 
 import inspect
+from difflib import get_close_matches
+from importlib import import_module
 from typing import Any
 
 import gymnasium
@@ -99,16 +101,21 @@ def _make(specification: EnvironmentSpec, num_envs: int) -> gymnasium.vector.Vec
         )
     except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
         raise MissingExtraError(f"Environment '{name}' needs a package that is not installed: {error}") from error
-    except (gymnasium.error.Error, TypeError, ValueError, AssertionError) as error:
+    except (gymnasium.error.Error, TypeError, ValueError, LookupError, AssertionError) as error:
         raise ConfigurationError(f"Environment '{name}' with {specification.keywords}: {error}") from error
 
 
 def _registered(name: str) -> EnvSpec:
+    module, _, registered = name.rpartition(":")
     try:
-        return gymnasium.spec(name)
+        if module:
+            import_module(module)  # an id `module:Name-v0` is registered by importing the module
+        return gymnasium.spec(registered)
     except gymnasium.error.Error as error:
         raise UnknownNameError("environment", name, known_ids()) from error
     except ModuleNotFoundError as error:
+        if get_close_matches(module, ["procgen"]):
+            raise UnknownNameError("environment", name, known_ids()) from error
         raise MissingExtraError(f"Environment '{name}': {error}. Install the package that has it.") from error
 
 
