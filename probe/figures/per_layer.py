@@ -40,7 +40,7 @@ def draw_per_layer(
     for panel, (_, several) in zip(axes, panels, strict=True):
         draw_curves(panel, several, look, style, scale=100)
         step_axis(panel, last_step(curves))
-    from_zero(axes[0], highest(curves, 100, _LEAST_PERCENT), ticks=3)
+    from_zero(axes[0], highest(curves, 100, _LEAST_PERCENT), ticks=4)
     figure.supxlabel("training steps", fontsize=style.text)
     figure.supylabel(name, fontsize=style.text)
     legend_above(figure, series_handles(curves, look, style), style)

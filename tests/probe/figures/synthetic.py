@@ -145,8 +145,8 @@ def _rows(
             Row(
                 **facts, reference_step=-1, arm="", draw=-1, checkpoint=digest, data=data, module=module, probe=probe,
                 layer=layer_id(name) if name else "", metric=metric, aggregation=aggregation, samples=samples,
-                units=units, value=nan if broken else value, status="nonfinite" if broken else status,
-                threshold=threshold,
+                units=units, value=nan if broken else value, threshold=threshold,
+                status="nonfinite" if broken and status != "not_applicable" else status,
             )
         )  # fmt: skip
 
