@@ -1,0 +1,66 @@
+"""What every trainer offers, whatever its algorithm, and the fault that ends a training."""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from probe.datasets.environments import EnvironmentSpec
+from probe.errors import ProbeError
+from probe.networks import Network
+
+Metrics = dict[str, float | None]
+"""Values by `group/metric`; None where there is none."""
+
+
+class NumericalFault(ProbeError):
+    """Training met a NaN or an infinity; the message names the tensor."""
+
+
+class Trainer(Protocol):
+    """An agent that learns update by update."""
+
+    algorithm: str
+    network: Network
+    environment: EnvironmentSpec
+    """What it learns on; `task` of it is the task that training started with."""
+    step: int
+    """Agent decisions so far, summed over the environments."""
+    frames: int
+    updates: int
+    task: int
+    """Index of the task that the last update was made on."""
+    acting: dict[str, Any]
+    """In which mode and precision, and by which policy, actions are chosen."""
+    interventions: list[dict[str, Any]]
+    """What was injected or reset, and when."""
+    notes: list[str]
+    """What the user should be told; whoever shows them empties the list."""
+
+    def iterate(self, gradient_norms: bool = False) -> Metrics:
+        """Makes one update; with `gradient_norms`, the metrics have each module's.
+
+        Raises:
+            NumericalFault: a loss or a gradient is not finite.
+        """
+
+    def observations(self, samples: int) -> Tensor:
+        """Returns observations that the agent has just learnt from, at most `samples`, as they are stored."""
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns a copy of all that the next updates depend on: dicts and lists of tensors, bytes and plain values."""
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continues exactly where `get_state` was called."""
+
+    def close(self) -> None:
+        """Ends the environments."""
+
+
+def module_norms(network: Network, gradients: bool) -> dict[str, Tensor]:
+    """Returns the L2 norm of each module's parameters, or of their gradients, by the module's name."""
+    norms = {}
+    for name, module in network.named_children():
+        tensors = [p.grad if gradients else p.detach() for p in module.parameters()]
+        norms[name] = torch.nn.utils.get_total_norm([tensor for tensor in tensors if tensor is not None])
+    return norms

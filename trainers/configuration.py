@@ -1,0 +1,272 @@
+"""What a training run is, as validated data: shipped presets, TOML files and settings from the command line."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from probe.datasets.environments import EnvironmentSpec
+from probe.errors import ConfigurationError, FileError, UnknownNameError
+from probe.files import reason
+from probe.models import FrozenModel, validated
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_PRESETS = Path(__file__).parent / "presets"
+_BASE = "base"
+
+
+class NetworkSettings(FrozenModel):
+    """Which of the shipped architectures."""
+
+    name: str
+    hidden: int = Field(ge=1)
+    """Width of the encoder's last layer."""
+
+
+class PpoSettings(FrozenModel):
+    """Proximal policy optimisation, Schulman et al. 2017, arXiv:1707.06347."""
+
+    environments: int = Field(ge=1)
+    """Environments stepped together."""
+    rollout_steps: int = Field(ge=1)
+    """Decisions in each environment per update."""
+    minibatch: int = Field(ge=2)
+    """Decisions per optimiser step; divides the decisions of an update."""
+    micro_batch: int = Field(default=256, ge=1)
+    """Decisions per forward and backward pass; a minibatch's gradients are summed. It changes speed and rounding."""
+    passes: int = Field(ge=1)
+    """Times that each update goes over its decisions."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(gt=0)
+    adam_epsilon: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    gamma: float = Field(ge=0, le=1)
+    """Discount per decision."""
+    gae_lambda: float = Field(ge=0, le=1)
+    clip: float = Field(gt=0)
+    """How far the probability ratio may leave 1."""
+    clip_value_loss: bool = False
+    """Whether the value is also held within `clip` of the value at acting time."""
+    value_coefficient: float = Field(ge=0)
+    """Factor on the mean squared error of the value; some papers write half of that error."""
+    entropy_coefficient: float
+    gradient_clip: float = Field(gt=0)
+    """Largest L2 norm of all gradients together."""
+    normalise_advantages: bool = True
+    """To mean 0 and standard deviation 1, over each whole minibatch."""
+    normalise_rewards: bool = False
+    """Divide rewards by the running standard deviation of the discounted return."""
+    reward_clip: float | None = Field(default=None, gt=0)
+    """Largest absolute reward that is learnt from, after normalisation."""
+    new_optimizer_at_shift: bool = False
+    """Whether the optimiser's moments start from zero after each task shift."""
+
+
+class ActingSettings(FrozenModel):
+    """How actions and their log-probabilities are computed while data are collected."""
+
+    mode: Literal["eval", "train"] = "eval"
+    """The network's mode; it matters for layers with batch statistics or dropout only."""
+
+
+class EvaluationSettings(FrozenModel):
+    """Returns on test levels: one episode in each of `episodes` environments."""
+
+    every: int = Field(ge=1)
+    """Updates between evaluations; the last update is always followed by one."""
+    episodes: int = Field(ge=1)
+    policy: Literal["sample", "greedy"] = "sample"
+    step_limit: int = Field(default=2000, ge=1)
+    """Decisions after which an unfinished episode counts with its return so far."""
+
+
+class DiagnosticsSettings(FrozenModel):
+    """Readings of the network on its own latest observations, into metrics.csv."""
+
+    every: int = Field(ge=1)
+    """Updates between readings."""
+    samples: int = Field(ge=1)
+    """Observations, evenly spread over the update's; all of them where there are fewer."""
+
+
+class CheckpointSettings(FrozenModel):
+    """When the network is saved for analysis."""
+
+    every: int = Field(ge=1)
+    """Steps between checkpoints; each is written at the first end of an update at or after its step."""
+
+
+class StateSettings(FrozenModel):
+    """What `--resume` continues from; none of this changes the training."""
+
+    interval: float = Field(default=60.0, ge=0)
+    """Seconds between states; one is written with every checkpoint too."""
+    keep_every: int = Field(default=0, ge=0)
+    """Keep a state for good every so many steps; 0 keeps the newest two only."""
+    keep: tuple[int, ...] = ()
+    """Steps at which a state is kept for good."""
+
+
+class ComputeSettings(FrozenModel):
+    """Where and how numbers are computed; run.toml holds what was found for `auto` and 0."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    """`auto`: bfloat16 for images where the processor computes in it, else float32. Weights are float32 always."""
+    threads: int = Field(default=0, ge=0)
+    """PyTorch's threads; 0 takes its default."""
+    environment_threads: int = Field(default=0, ge=0)
+    """Procgen's threads beside the caller's; they change the speed and nothing else."""
+
+
+class Configuration(FrozenModel):
+    """Everything that a run's result follows from, but the method and the seed."""
+
+    summary: str = ""
+    """One line that says what the preset is."""
+    algorithm: Literal["ppo"] = "ppo"
+    steps: int = Field(ge=1)
+    """Agent decisions to train for, summed over the environments; rounded up to whole updates."""
+    environment: EnvironmentSpec
+    test: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    """Environment keywords that evaluation changes, such as another `start_level` for unseen levels."""
+    network: NetworkSettings
+    ppo: PpoSettings
+    acting: ActingSettings = ActingSettings()
+    evaluation: EvaluationSettings
+    diagnostics: DiagnosticsSettings
+    checkpoints: CheckpointSettings
+    state: StateSettings = StateSettings()
+    compute: ComputeSettings = ComputeSettings()
+    mitigation: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of mitigations, by the mitigation's name."""
+
+    @property
+    def update_steps(self) -> int:
+        """Steps of one update."""
+        return self.ppo.environments * self.ppo.rollout_steps
+
+    @property
+    def total_updates(self) -> int:
+        """Updates of the whole run."""
+        return -(-self.steps // self.update_steps)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run: whole updates."""
+        return self.total_updates * self.update_steps
+
+    @property
+    def test_environment(self) -> EnvironmentSpec:
+        """The environment of evaluation."""
+        return self.environment.model_copy(update={"keywords": {**self.environment.keywords, **self.test}})
+
+
+def presets() -> dict[str, str]:
+    """Returns the shipped presets with a line on each."""
+    return {path.stem: str(read_toml(path).get("summary", "")) for path in sorted(_PRESETS.glob("*.toml"))}
+
+
+def load(preset: str, settings: Sequence[str] = ()) -> Configuration:
+    """Reads a preset and applies settings to it.
+
+    Args:
+        preset: a shipped name, or a TOML file; a file may name another preset as its `base`.
+        settings: `table.key=value` each, the value as in TOML; a bare word is a string.
+
+    Raises:
+        UnknownNameError: no such preset.
+        FileError: the TOML file is not there or cannot be read.
+        ConfigurationError: an unknown key, or a value that does not fit.
+    """
+    data = _read(preset, Path())
+    for setting in settings:
+        _apply(data, setting)
+    configuration = validated(Configuration, data, f"Preset '{preset}'" + (" with --set" if settings else ""))
+    _check(configuration)
+    return configuration
+
+
+def preset_name(preset: str) -> str:
+    """Returns what a run of a preset is called: the shipped name, or the TOML file's without its ending."""
+    return Path(preset).stem if preset.endswith(".toml") else preset
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Reads a TOML file.
+
+    Raises:
+        FileError: it is not there or cannot be read.
+        ConfigurationError: it is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({reason(error)}). Give a TOML file.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not TOML ({error}).") from error
+
+
+def parse_value(text: str) -> Any:
+    """Returns the value that TOML reads from `text`; a bare word is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _read(preset: str, folder: Path) -> dict[str, Any]:
+    shipped = _PRESETS / f"{preset}.toml"
+    if preset.endswith(".toml"):
+        path = folder / preset
+    elif shipped.is_file():
+        path = shipped
+    else:
+        raise UnknownNameError("preset", preset, presets())
+    data = read_toml(path)
+    if _BASE not in data:
+        return data
+    base = _read(str(data.pop(_BASE)), path.parent)
+    return _merged(base, data)
+
+
+def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Lays one preset's tables over another's; another environment id brings its own environment and test tables."""
+    merged = dict(base)
+    new_id = changes.get("environment", {}).get("id", None)
+    if new_id is not None and new_id != base.get("environment", {}).get("id"):
+        merged |= {"environment": {}, "test": {}}
+    for key, value in changes.items():
+        below = merged.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _apply(data: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    *tables, last = key.strip().split(".")
+    if not equals or not last:
+        raise ConfigurationError(f"--set '{setting}': expected table.key=value, such as ppo.learning_rate=1e-4.")
+    for table in tables:
+        data = data.setdefault(table, {})
+        if not isinstance(data, dict):
+            raise ConfigurationError(f"--set '{setting}': '{table}' is a value, not a table of settings.")
+    data[last] = parse_value(text.strip())
+
+
+def _check(configuration: Configuration) -> None:
+    ppo = configuration.ppo
+    if configuration.update_steps % ppo.minibatch:
+        raise ConfigurationError(
+            f"'ppo.minibatch' is {ppo.minibatch}: expected a divisor of the {configuration.update_steps} decisions of "
+            f"an update (ppo.environments x ppo.rollout_steps)."
+        )
+    at = configuration.environment.shift.at if configuration.environment.shift else ()
+    if list(at) != sorted(set(at)) or any(moment < 1 for moment in at):
+        raise ConfigurationError(f"'environment.shift.at' is {list(at)}: expected rising numbers of 1 or more.")

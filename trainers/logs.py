@@ -1,0 +1,104 @@
+"""metrics.csv and TensorBoard's events: the same values under the same names, cut back to the byte on resume."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from probe.errors import FileError
+from probe.files import reason
+
+METRICS = "metrics.csv"
+COUNTERS = ("step", "frames", "updates", "task")
+"""The first columns; TensorBoard has the step only."""
+_EVENTS = "events.out.tfevents.probe"
+
+
+class Logs:
+    """Two files that grow by one row an update. A value of None is an empty cell, and no event."""
+
+    def __init__(self, folder: Path, columns: Sequence[str], sizes: Mapping[str, int] | None = None) -> None:
+        """Starts both files, or continues them at `sizes`.
+
+        Args:
+            folder: where they are.
+            columns: the header after the counters; it stays for the whole run.
+            sizes: what `sizes` said when the state was saved that training continues from.
+
+        Raises:
+            FileError: a file cannot be written, or is shorter than it was.
+        """
+        self.columns = tuple(columns)
+        self._paths = {name: folder / name for name in (METRICS, _EVENTS)}
+        self._files = {
+            name: _opened(path, None if sizes is None else sizes[name]) for name, path in self._paths.items()
+        }
+        self._records = RecordWriter(self._files[_EVENTS])
+        if sizes is None:
+            self._write_line((*COUNTERS, *self.columns))
+            self._write_event(Event(wall_time=time.time(), file_version="brain.Event:2"))
+
+    def write(self, counters: Mapping[str, int], values: Mapping[str, float | None]) -> None:
+        """Adds a row.
+
+        Raises:
+            KeyError: a value has no column.
+            FileError: the disk is full.
+        """
+        if unknown := set(values) - set(self.columns):
+            raise KeyError(f"metrics without a column: {sorted(unknown)}")
+        cells = [values.get(name) for name in self.columns]
+        self._write_line(
+            (*(str(counters[name]) for name in COUNTERS), *("" if v is None else f"{v:.7g}" for v in cells))
+        )
+        known = [(name, value) for name, value in zip(self.columns, cells, strict=True) if value is not None]
+        summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in known])
+        self._write_event(Event(wall_time=time.time(), step=counters["step"], summary=summary))
+
+    def sizes(self) -> dict[str, int]:
+        """Returns how many bytes each file has."""
+        return {name: file.tell() for name, file in self._files.items()}
+
+    def close(self) -> None:
+        """Closes both files."""
+        for file in self._files.values():
+            file.close()
+
+    def _write_line(self, cells: Sequence[str]) -> None:
+        with _explained(self._paths[METRICS]):
+            self._files[METRICS].write((",".join(cells) + "\n").encode())
+            self._files[METRICS].flush()
+
+    def _write_event(self, event: Event) -> None:
+        with _explained(self._paths[_EVENTS]):
+            self._records.write(event.SerializeToString())
+            self._records.flush()
+
+
+def _opened(path: Path, size: int | None) -> BinaryIO:
+    with _explained(path):
+        if size is None:
+            return path.open("wb")
+        file = path.open("r+b")
+        if file.seek(0, os.SEEK_END) < size:
+            file.close()
+            raise FileError(f"{path}: {size} bytes were written, the file has fewer. Train again with another --out.")
+        file.truncate(size)
+        file.seek(size)
+        return file
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FileError(
+            f"{path}: cannot be written ({reason(error)}). Free space, then train on with --resume."
+        ) from error

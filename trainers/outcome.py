@@ -1,0 +1,51 @@
+"""What a run came to, read from its metrics.csv."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from probe.errors import FileError
+from probe.files import reason
+from probe.trainers.logs import METRICS
+
+UPDATES = 10
+"""The training return is a mean over the last so many updates in which an episode ended."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The last numbers of a run; None where there is none."""
+
+    step: int
+    return_train: float | None
+    return_test: float | None
+    steps_per_second: float | None
+    """Mean over the updates, evaluation and saving left out."""
+
+
+def read_outcome(folder: Path) -> Outcome:
+    """Reads the outcome of a run folder.
+
+    Raises:
+        FileError: there are no metrics, or no row of them.
+    """
+    path = folder / METRICS
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({reason(error)}).") from error
+    if not rows:
+        raise FileError(f"{path}: no update has been logged yet. Train on with --resume.")
+    columns = {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
+    tests = columns["return/test"]
+    return Outcome(
+        step=int(rows[-1]["step"]),
+        return_train=_mean(columns["return/train"][-UPDATES:]),
+        return_test=tests[-1] if tests else None,
+        steps_per_second=_mean(columns["speed/steps_per_second"]),
+    )
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,210 @@
+"""One training run: updates, logs, checkpoints and states, in an order that survives being killed at any moment."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from probe.checkpoints.native import CheckpointMetadata, save
+from probe.errors import FileError
+from probe.files import reason
+from probe.trainers import diagnostics
+from probe.trainers.base import Metrics, NumericalFault, Trainer
+from probe.trainers.evaluation import evaluate
+from probe.trainers.folder import RunFolder, keeps
+from probe.trainers.logs import Logs
+from probe.trainers.mitigations import make_mitigation
+from probe.trainers.ppo import Ppo
+from probe.trainers.record import RunRecord
+from probe.trainers.schedule import period_ended
+from probe.trainers.streams import derived_seed
+
+_METRICS = (
+    "return/train",
+    "return/test",
+    "episode/length",
+    "loss/policy",
+    "loss/value",
+    "policy/entropy",
+    "policy/kl",
+    "policy/clip_fraction",
+    "policy/first_ratio_deviation",
+    "value/explained_variance",
+)
+_SPEED = "speed/steps_per_second"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an update came to."""
+
+    step: int
+    metrics: Metrics
+    notes: list[str]
+    """What the user should be told."""
+
+
+class TrainingRun:
+    """A run folder and the trainer that fills it. Iterate over it to train; as a context it ends the environments.
+
+    When the block is left by Ctrl-C, the state after the last whole update is saved.
+    """
+
+    def __init__(self, path: Path, record: RunRecord, resume: bool = False, steps: int | None = None) -> None:
+        """Starts a run, or continues one.
+
+        Args:
+            path: the run folder.
+            record: the run; on resume what preset and settings say now, which must fit the run that is there.
+            resume: whether a run that is there is continued; where there is none, one is started.
+            steps: on resume, where to train to now; None for where the run went.
+
+        Raises:
+            FileError: something is there already and `resume` is not given, or the folder cannot be used.
+            ConfigurationError: on resume, a setting differs from the run's.
+        """
+        self.folder = RunFolder(path)
+        self._notes: list[str] = []
+        self.record, state = self._prepare(record, resume, steps)
+        configuration = self.record.configuration
+        compute = configuration.compute
+        torch.set_num_threads(compute.threads)
+        mitigation = make_mitigation(self.record.method, configuration.mitigation)
+        self.trainer: Trainer = Ppo(configuration, mitigation, self.record.seed, compute.device, compute.precision)
+        self._columns = (*_METRICS, *diagnostics.columns(self.trainer.network), _SPEED)
+        if state is None:
+            self._start()
+        else:
+            self._continue(state)
+
+    def _prepare(self, record: RunRecord, resume: bool, steps: int | None) -> tuple[RunRecord, dict[str, Any] | None]:
+        if not resume:
+            self.folder.check_free()
+            return record, None
+        earlier = self.folder.read_record()
+        if earlier is None:
+            return record, None
+        if earlier.preset != record.preset:
+            raise FileError(
+                f"{self.folder.path}: a run of preset '{earlier.preset}', not '{record.preset}'. Give another --out."
+            )
+        continued = earlier.continued(record.configuration, steps)
+        state, problems = self.folder.newest_state()
+        self._notes += [*problems, *earlier.machine_notes()]
+        return continued, state
+
+    def _start(self) -> None:
+        try:
+            self.folder.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"{self.folder.path}: cannot be made ({reason(error)}). Give another --out.") from error
+        self.record.write(self.folder.path)
+        self._logs = Logs(self.folder.path, self._columns)
+        self._save_checkpoint()
+        self._take_state()
+        self._save_state()
+
+    def _continue(self, state: dict[str, Any]) -> None:
+        self.record.write(self.folder.path)
+        self.trainer.set_state(state["trainer"])
+        self._logs = Logs(self.folder.path, self._columns, state["logs"])
+        self._state = state
+        self._saved_at = time.monotonic()
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.trainer.updates >= self.record.configuration.total_updates
+
+    def __iter__(self) -> Iterator[Report]:
+        """Trains to the end, one update at a time."""
+        while not self.finished:
+            yield self._advance()
+
+    def __enter__(self) -> "TrainingRun":
+        """Returns the run."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Saves the state if the run was interrupted, and ends the environments."""
+        try:
+            if kind is not None and issubclass(kind, KeyboardInterrupt | NumericalFault):
+                self._save_state()
+        finally:
+            self._logs.close()
+            self.trainer.close()
+
+    def _advance(self) -> Report:
+        configuration, trainer = self.record.configuration, self.trainer
+        diagnosed = (trainer.updates + 1) % configuration.diagnostics.every == 0
+        start = time.perf_counter()
+        step = trainer.step
+        metrics = trainer.iterate(gradient_norms=diagnosed)
+        metrics[_SPEED] = (trainer.step - step) / (time.perf_counter() - start)
+        if diagnosed:
+            observations = trainer.observations(configuration.diagnostics.samples)
+            metrics |= diagnostics.measure(trainer.network, observations)
+        if trainer.updates % configuration.evaluation.every == 0 or self.finished:
+            metrics["return/test"] = self._evaluate()
+        counters = {name: getattr(trainer, name) for name in ("step", "frames", "updates", "task")}
+        # A checkpoint comes before the state that says it is there, and the logs before the state that has their size.
+        self._logs.write(counters, metrics)
+        self._save_what_is_due()
+        notes, self._notes = self._notes + trainer.notes, []
+        trainer.notes.clear()
+        return Report(trainer.step, metrics, notes)
+
+    def _evaluate(self) -> float:
+        configuration = self.record.configuration
+        return evaluate(
+            self.trainer.network,
+            configuration.test_environment,
+            self.trainer.task,
+            configuration.evaluation,
+            derived_seed(self.record.seed, "evaluate", self.trainer.updates),
+            configuration.compute.precision,
+            configuration.compute.environment_threads,
+        )
+
+    def _save_what_is_due(self) -> None:
+        configuration, step = self.record.configuration, self.trainer.step
+        checkpoint = self.finished or period_ended(step, configuration.update_steps, configuration.checkpoints.every)
+        if checkpoint:
+            self._save_checkpoint()
+        self._take_state()
+        waited = time.monotonic() - self._saved_at >= configuration.state.interval
+        if checkpoint or waited or keeps(self.record, step):
+            self._save_state()
+
+    def _take_state(self) -> None:
+        """Copies what training would continue from: an update that is broken off leaves no trace."""
+        self._state = {"trainer": self.trainer.get_state(), "logs": self._logs.sizes()}
+
+    def _save_state(self) -> None:
+        self.folder.save_state(self._state, self._state["trainer"]["step"], self.record)
+        self._saved_at = time.monotonic()
+
+    def _save_checkpoint(self) -> None:
+        trainer, record = self.trainer, self.record
+        metadata = CheckpointMetadata(
+            step=trainer.step,
+            frames=trainer.frames,
+            updates=trainer.updates,
+            algorithm=trainer.algorithm,
+            network=trainer.network.spec,
+            environment=trainer.environment.model_dump(mode="json"),
+            acting=trainer.acting,
+            run=record.name,
+            method=record.method,
+            seed=record.seed,
+            task=trainer.task,
+            interventions=trainer.interventions,
+            versions=record.versions,
+        )
+        save(self.folder.checkpoint(trainer.step), trainer.network, metadata)
