@@ -2,9 +2,10 @@
 
 import sys
 import traceback
-from typing import Annotated
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
 
-import click
 import typer
 
 from probe import __version__
@@ -14,8 +15,11 @@ from probe.commands.inspect import inspect
 from probe.commands.list import list_names
 from probe.commands.report import report
 from probe.commands.train import train
+from probe.errors import ProbeError
 
 INTERRUPTED = 130
+OUR_FAULT = 1
+_DEBUG = "--debug"
 
 app = typer.Typer(
     name="probe",
@@ -25,9 +29,36 @@ app = typer.Typer(
     help="Tells whether, where and when a network loses plasticity.\n\n"
     "`probe train`, `probe collect`, `probe analyze`, `probe report`: checkpoints, observations, measures, figures.",
 )
-for verb in (train, collect, analyze, report, inspect):
-    app.command()(verb)
-app.command("list")(list_names)
+
+
+def guarded(verb: Callable[..., None]) -> Callable[..., None]:
+    """Wraps a verb: errors become a message and an exit code, with the traceback only where it helps."""
+
+    @wraps(verb)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            verb(*arguments, **options)
+        except KeyboardInterrupt:
+            _say("Interrupted.")
+            raise typer.Exit(INTERRUPTED) from None
+        except ProbeError as error:
+            if _DEBUG in sys.argv:
+                traceback.print_exc()
+            _say(f"Error: {error}")
+            raise typer.Exit(error.exit_code) from None
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception:
+            traceback.print_exc()
+            _say("This is a fault of plasticity-probe, not of yours. Please report it with the lines above.")
+            raise typer.Exit(OUR_FAULT) from None
+
+    return run
+
+
+for _verb in (train, collect, analyze, report, inspect):
+    app.command(_verb.__name__)(guarded(_verb))
+app.command("list")(guarded(list_names))
 
 
 def _version(value: bool) -> None:
@@ -41,41 +72,14 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Options before the verb."""
+    """Options before the verb; `--debug` may stand anywhere."""
 
 
 def main() -> None:
     """Runs the command line. Exit codes: 0 done, 2 the input is at fault, 1 our fault, 130 interrupted."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
-    try:
-        code = app(arguments, prog_name="probe", standalone_mode=False) or 0
-    except (KeyboardInterrupt, click.Abort):
-        _say("Interrupted.")
-        code = INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except Exception as error:
-        code = _explain(error, debug)
-    sys.exit(code)
-
-
-def _explain(error: Exception, debug: bool) -> int:
-    # Imported here: on the way to `--help` nothing of this is needed.
-    from probe.errors import ProbeError
-
-    if debug:
-        traceback.print_exc()
-    if isinstance(error, ProbeError):
-        _say(f"Error: {error}")
-        return error.exit_code
-    if not debug:
-        traceback.print_exc()
-    _say("This is a fault of plasticity-probe, not of yours. Please report it with the lines above.")
-    return 1
+    app([argument for argument in sys.argv[1:] if argument != _DEBUG], prog_name="probe")
 
 
 def _say(message: str) -> None:
