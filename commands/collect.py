@@ -118,5 +118,5 @@ def _report(collected: Collected, as_json: bool) -> None:
     else:
         console.print(
             f"{collected.path}: {collected.samples:,} samples of {collected.episodes:,} episodes, {collected.kind}, "
-            f"{number(collected.bytes)}B"
+            f"{number(float(collected.bytes))}B"
         )

@@ -103,13 +103,11 @@ class _Play:
         self.decisions = 0
 
     def example(self) -> dict[str, Array]:
-        """Returns one value of every column beside `returns`."""
+        """Returns one row of every column beside `returns`."""
         space = self.environment.single_action_space
-        action = np.zeros(
-            space.shape or (), np.int64 if space.dtype is None or space.dtype.kind in "iu" else np.float32
-        )
-        everything = self._columns(np.arange(1), np.zeros((1, *action.shape), action.dtype), np.zeros(1, np.float32))
-        return {name: values[0] for name, values in everything.items()}
+        discrete = space.dtype is None or space.dtype.kind in "iu"
+        actions = np.zeros((1, *(space.shape or ())), np.int64 if discrete else np.float32)
+        return self._columns(np.arange(1), actions, np.zeros(1, np.float32))
 
     def decide(self, writer: ObservationWriter) -> int:
         """Plays one decision everywhere and appends those that are due; returns the frames played."""

@@ -43,22 +43,22 @@ class ObservationWriter:
             file: an open, empty HDF5 file.
             samples: rows that will be appended, exactly.
             observation: one observation, for its shape and dtype.
-            columns: one value of every column beside `returns`, for their shapes and dtypes.
+            columns: a row or more of every column beside `returns`, for their shapes and dtypes.
         """
         self.samples = samples
         self.written = 0
         self._file = file
-        shape, rows = observation.shape, min(CHUNK, samples)
+        shape, chunk = observation.shape, min(CHUNK, samples)
         self._dataset = file.create_dataset(
             "observations",
             (samples, *shape),
             observation.dtype,
-            chunks=(rows, *shape),
+            chunks=(chunk, *shape),
             compression="gzip",
             compression_opts=_LEVEL,
         )
-        self._chunk = np.zeros((rows, *shape), observation.dtype)
-        self._columns = {name: np.zeros((samples, *one.shape), one.dtype) for name, one in columns.items()}
+        self._chunk = np.zeros((chunk, *shape), observation.dtype)
+        self._columns = {name: np.zeros((samples, *rows.shape[1:]), rows.dtype) for name, rows in columns.items()}
         self._columns["returns"] = np.full(samples, np.nan, np.float32)
         self._sha = hashlib.sha256()
         self._compressors = ThreadPoolExecutor(_WORKERS)
@@ -144,7 +144,7 @@ def write_observations(
         path: where the set shall be; must not exist.
         samples: rows that the block appends.
         observation: one observation, for its shape and dtype.
-        columns: one value of every column beside `returns`.
+        columns: a row or more of every column beside `returns`, for their shapes and dtypes.
         attributes: provenance, as HDF5 attributes.
 
     Raises:
