@@ -1,0 +1,120 @@
+"""Statistics, streaming QR and probes of one checkpoint against its bare forward passes; and the peak memory."""
+
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+from unittest.mock import patch
+
+import torch
+
+from probe.capture import capture
+from probe.networks import Network, build, preset
+from probe.probes.base import registry
+from probe.statistics import sums
+from probe.statistics.collector import StatisticsCollector
+
+BATCH = 64
+BATCHES = 40
+ROUNDS = 7
+THREADS = 2
+FEW, MANY = 10_000, 100_000
+
+
+def main() -> None:
+    """Prints each ratio, the median of interleaved rounds, and the peak memory of a short and a long set."""
+    # A process of its own: the thread count must stand before PyTorch's first parallel work.
+    subprocess.run([sys.executable, "-m", __name__, "speed"], check=True)
+    few, many = (_peak_in_a_process(samples) for samples in (FEW, MANY))
+    print(
+        f"  peak memory: {few:.0f} MB for {FEW:,} observations, {many:.0f} MB for {MANY:,} ({many / few:.2f}x, target 1)"
+    )
+
+
+def _network() -> Network:
+    return build(preset("conv64", (64, 64, 3), 15, 256), torch.Generator().manual_seed(0)).eval()
+
+
+def _batch(index: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(index)
+    return torch.randint(0, 256, (BATCH, 64, 64, 3), dtype=torch.uint8, generator=generator)
+
+
+@torch.no_grad()
+def _print_speed() -> None:
+    torch.set_num_threads(THREADS)
+    network = _network()
+    batches = [_batch(index) for index in range(BATCHES)]
+
+    def bare() -> None:
+        for batch in batches:
+            network(batch)
+
+    def analyzed() -> None:
+        _analyze(network, batches)
+
+    def eager() -> None:
+        with patch.object(sums, "_kernel", lambda: None):
+            _analyze(network, batches)
+
+    def hooked() -> None:
+        with capture(network, lambda *_: None):
+            bare()
+
+    forms: dict[str, Callable[[], None]] = {"bare": bare, "capture alone": hooked, "without numba": eager}
+    if sums._kernel() is not None:
+        forms["with numba"] = analyzed
+    seconds = _interleaved(forms)
+    rate = BATCH * BATCHES / median(seconds["bare"])
+    print(f"  bare forward, conv64, batch {BATCH}, {THREADS} threads: {rate:,.0f} observations/s")
+    for name, target in (("capture alone", 1.0), ("with numba", 1.3), ("without numba", 2.0)):
+        if name in seconds:
+            ratios = [each / base for each, base in zip(seconds[name], seconds["bare"], strict=True)]
+            span = f"{min(ratios):.2f} to {max(ratios):.2f}"
+            print(f"  {name}: {median(ratios):.2f}x the bare forward ({span}; target {target}x)")
+
+
+def _interleaved(forms: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
+    seconds: dict[str, list[float]] = {name: [] for name in forms}
+    for form in forms.values():
+        form()
+    for _ in range(ROUNDS):
+        for name, form in forms.items():
+            start = time.perf_counter()
+            form()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def _analyze(network: Network, batches: list[torch.Tensor]) -> None:
+    collector = StatisticsCollector()
+    with capture(network, collector):
+        for batch in batches:
+            network(batch)
+    for layer, statistics in collector.layers.items():
+        statistics.to_arrays()
+        for probe in registry().values():
+            probe().compute(layer, statistics)
+
+
+def _peak_in_a_process(samples: int) -> float:
+    command = [sys.executable, "-m", __name__, str(samples)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+@torch.no_grad()
+def _print_peak(samples: int) -> None:
+    torch.set_num_threads(THREADS)
+    network, collector = _network(), StatisticsCollector()
+    with capture(network, collector):
+        for index in range(samples // BATCH):
+            network(_batch(index))
+    for statistics in collector.layers.values():
+        statistics.to_arrays()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+if __name__ == "__main__":
+    _print_speed() if sys.argv[1] == "speed" else _print_peak(int(sys.argv[1]))
