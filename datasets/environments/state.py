@@ -23,7 +23,7 @@ def unpack(state: bytes) -> dict[str, NDArray[Any]]:
         ConfigurationError: the bytes are no such state.
     """
     try:
-        return load(state)
+        return {name: array.copy() for name, array in load(state).items()}  # writable, whatever safetensors gives
     except SafetensorError as error:
         raise ConfigurationError(f"An environment state of {len(state)} bytes cannot be read ({error}).") from error
 
