@@ -28,9 +28,7 @@ def main() -> None:
     # A process of its own: the thread count must stand before PyTorch's first parallel work.
     subprocess.run([sys.executable, "-m", __name__, "speed"], check=True)
     few, many = (_peak_in_a_process(samples) for samples in (FEW, MANY))
-    print(
-        f"  peak memory: {few:.0f} MB for {FEW:,} observations, {many:.0f} MB for {MANY:,} ({many / few:.2f}x, target 1)"
-    )
+    print(f"  peak memory: {few:.0f} MB for {FEW:,} observations, {many:.0f} MB for {MANY:,} (target: the same)")
 
 
 def _network() -> Network:
