@@ -5,6 +5,7 @@ The interpreter lock is released.
 """
 
 from collections.abc import Callable
+from inspect import unwrap
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -23,6 +24,7 @@ def _compiled(*licences: str) -> Callable[[Function], Function]:
     """Compiles a function on first use, with these of LLVM's fast-math licences, and keeps the result on disk."""
 
     def decorate(function: Function) -> Function:
+        function = cast(Function, unwrap(function))  # numba cannot take in what checks annotations in the tests
         try:
             return cast(Function, njit(function, cache=True, nogil=True, fastmath=set(licences)))
         except RuntimeError:
@@ -34,7 +36,7 @@ def _compiled(*licences: str) -> Callable[[Function], Function]:
 
 def _inlined(function: Function) -> Function:
     """Copies a function into its callers before types are known; as a call of its own it would not be vectorised."""
-    return cast(Function, njit(function, inline="always"))
+    return cast(Function, njit(unwrap(function), inline="always"))
 
 
 @_inlined
