@@ -21,9 +21,9 @@ class Reading:
     """One number that a probe read off one layer; a value of None comes with a status that says why."""
 
     metric: str
-    value: float | None
+    value: int | float | None
     status: Status = "ok"
-    threshold: float | None = None
+    threshold: int | float | None = None
     weight: int | float | None = field(default=None, compare=False)
     """Units (or elements) behind a fraction, by which modules average (`micro`); None: no module average is made."""
 
