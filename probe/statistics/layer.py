@@ -43,10 +43,12 @@ class LayerStatistics:
 
         Raises:
             ShapeError: the output has no unit axis, or other units or positions than the batches before.
+            ValueError: the statistics were read back without their factor.
         """
         if output.ndim < 2:
             shape = tuple(output.shape)
             raise ShapeError(f"A layer's output must be (batch, unit) or (batch, channel, height, width), got {shape}.")
+        self._require_factor()
         units = output.shape[1 if output.ndim >= 4 else -1]
         elements = prod(output.shape[1:]) // max(units, 1)
         self._accept(units, elements)
@@ -64,12 +66,11 @@ class LayerStatistics:
 
         Raises:
             ShapeError: they are of layers of different shape.
-            ValueError: one of them kept its spectrum without the factor behind it, which cannot be added to.
+            ValueError: one of them was read back without its factor.
         """
         merged = LayerStatistics(self._rank and other._rank)
         for part in (self, other):
-            if part.samples and part._rank and part._qr is None and part.units <= MAXIMUM_FEATURES:
-                raise ValueError("Statistics read back without their factor cannot be merged.")
+            part._require_factor()
             if part.units:
                 merged._accept(part.units, part.elements)
         merged.samples = self.samples + other.samples
@@ -79,6 +80,10 @@ class LayerStatistics:
             if merged._qr is not None and part._qr is not None:
                 merged._qr = merged._qr.merge(part._qr)
         return merged
+
+    def _require_factor(self) -> None:
+        if self._spectra and self._qr is None:
+            raise ValueError("Statistics that were read back without their factor cannot be added to.")
 
     def _accept(self, units: int, elements: int) -> None:
         if self.elements == 0:
