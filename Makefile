@@ -26,7 +26,6 @@ check: $(VENV)/.developing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p probe
-	$(BIN)/mypy tests
 
 dev: $(VENV)/.developing
 

@@ -42,9 +42,12 @@ def analyze(
     opened = select_checkpoints(open_series(series), every, parse_range(steps) if steps else None)
     sets = [open_observations(path) for path in data]
     planned = plan(opened, sets, out, chosen, layer or ["*"], samples)
-    with progress("Measuring checkpoints", len(planned.items), "checkpoints") as advance:
-        for item in planned.measure(workers):
-            advance(note=item.checkpoint.path.name)
+    if not planned.items:
+        messages.print("Nothing new to measure: every checkpoint is in the analysis already.")
+    else:
+        with progress("Measuring checkpoints", len(planned.items), "checkpoints") as advance:
+            for item in planned.measure(workers):
+                advance(note=item.checkpoint.path.name)
     with planned.assemble() as analysis:
         for warning in warnings(analysis):
             messages.print(f"[yellow]Warning:[/] {warning}")

@@ -61,10 +61,11 @@ for _verb in (train, collect, analyze, report, inspect):
 app.command("list")(guarded(list_names))
 
 
-def _version(value: bool) -> None:
+def _version(value: bool) -> bool:
     if value:
         print(f"probe {__version__}")
         raise typer.Exit
+    return value
 
 
 @app.callback()

@@ -24,7 +24,12 @@ def inspect(
 
     described = describe(path, verify)
     if as_json:
-        facts = {"kind": described.kind, "whole": described.whole, "problems": described.problems, **described.facts}
+        facts = {
+            "kind": described.kind,
+            "whole": described.whole,
+            "problems": described.problems,
+            "facts": described.facts,
+        }
         print(json.dumps(facts, indent=2, default=str))
     else:
         table = Table(title=f"{path}: {described.kind}", title_justify="left", show_header=False)

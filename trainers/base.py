@@ -1,6 +1,6 @@
 """What every trainer offers, whatever its algorithm, and the fault that ends a training."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ class NumericalFault(ProbeError):
     """Training met a NaN or an infinity; the message names the tensor."""
 
 
+@runtime_checkable
 class Trainer(Protocol):
     """An agent that learns update by update."""
 

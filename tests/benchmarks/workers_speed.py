@@ -11,8 +11,9 @@ import torch
 from probe.analysis import plan
 from probe.checkpoints import open_series
 from probe.checkpoints.native import CheckpointMetadata, checkpoint_name, save
-from probe.datasets.collect import Sampling, collect
+from probe.datasets.collect import collect
 from probe.datasets.environments import EnvironmentSpec
+from probe.datasets.sampling import Sampling
 from probe.execution import run
 from probe.measurement import WorkItem, measure
 from probe.networks import build, preset

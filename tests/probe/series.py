@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from probe.checkpoints.native import CheckpointMetadata, checkpoint_name, save
-from probe.datasets.collect import Sampling, collect
+from probe.datasets.collect import collect
 from probe.datasets.environments import EnvironmentSpec
+from probe.datasets.sampling import Sampling
 from probe.networks import build, preset
 
 ENVIRONMENT = EnvironmentSpec(id="CartPole-v1")

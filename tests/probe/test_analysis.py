@@ -167,8 +167,9 @@ def test_fewer_samples_are_measured_anew(files: tuple[Path, Path], tmp_path: Pat
 def test_observations_that_do_not_fit_are_refused_before_any_work(tmp_path: Path, files: tuple[Path, Path]) -> None:
     import gymnasium
 
-    from probe.datasets.collect import Sampling, collect
+    from probe.datasets.collect import collect
     from probe.datasets.environments import EnvironmentSpec
+    from probe.datasets.sampling import Sampling
 
     assert "Acrobot-v1" in gymnasium.registry
     collect(EnvironmentSpec(id="Acrobot-v1"), tmp_path / "other.h5", Sampling(samples=20, num_envs=2))

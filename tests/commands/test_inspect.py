@@ -1,0 +1,82 @@
+"""`probe inspect`."""
+
+import json
+from pathlib import Path
+
+import h5py
+import pytest
+
+from probe.analysis import analyze
+from tests.commands.invoke import Invoke
+from tests.probe.series import write_observations, write_series
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    write_series(folder / "run")
+    write_observations(folder / "observations.h5", samples=50)
+    analyze(folder / "run", folder / "observations.h5", folder / "a.h5").close()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        ("run", "checkpoint series"),
+        ("run/checkpoints", "checkpoint series"),
+        ("run/checkpoints/step_000000100.safetensors", "checkpoint"),
+        ("observations.h5", "observation set"),
+        ("a.h5", "analysis"),
+    ],
+)
+def test_each_kind_of_file_is_told_and_is_whole(probe: Invoke, folder: Path, name: str, kind: str) -> None:
+    outcome = probe("inspect", folder / name, "--verify", "--json")
+    described = json.loads(outcome.out)
+    assert outcome.code == 0
+    assert described["kind"] == kind and described["whole"] and described["problems"] == []
+    assert "every digest matches" in probe("inspect", folder / name, "--verify").out
+
+
+def test_a_checkpoint_says_what_it_is_of(probe: Invoke, folder: Path) -> None:
+    printed = probe("inspect", folder / "run/checkpoints/step_000000100.safetensors", "--json").out
+    described = json.loads(printed)["facts"]
+    assert (described["step"], described["run"], described["method"], described["network"]) == (
+        100,
+        "cart",
+        "baseline",
+        "mlp",
+    )
+    assert described["environment"] == "CartPole-v1" and described["modules"] == "encoder, actor, critic"
+
+
+def test_a_changed_byte_is_found_by_verify_alone(probe: Invoke, tmp_path: Path) -> None:
+    path = write_series(tmp_path, (0,)) / "checkpoints" / "step_000000000.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert probe("inspect", path).code == 0
+    outcome = probe("inspect", path, "--verify")
+    assert outcome.code == 2 and "does not match its digest" in outcome.error
+
+
+def test_a_changed_observation_is_found(probe: Invoke, tmp_path: Path) -> None:
+    path = write_observations(tmp_path / "o.h5", samples=20)
+    with h5py.File(path, "r+") as file:
+        changed = file["observations"][...]
+        changed[3] += 1
+        file["observations"][...] = changed
+    assert probe("inspect", path, "--verify").code == 2
+
+
+def test_a_missing_step_0_is_a_problem_because_there_is_no_baseline(probe: Invoke, tmp_path: Path) -> None:
+    outcome = probe("inspect", write_series(tmp_path, (100, 200)))
+    assert outcome.code == 2 and "no baseline" in outcome.error
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x89HDF\r\n\x1a\n" + b"\0" * 40])
+@pytest.mark.parametrize("name", ["a.h5", "a.safetensors"])
+def test_what_is_not_whole_is_refused(probe: Invoke, tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    outcome = probe("inspect", tmp_path / name)
+    assert outcome.code == 2 and name in outcome.error and "Traceback" not in outcome.error
