@@ -33,11 +33,13 @@ def analyze(
     from probe.checkpoints import open_series
     from probe.commands.console import messages, progress
     from probe.commands.summary import print_summary, summary_json
+    from probe.memory import keep_freed_memory
     from probe.observations import open_observations
     from probe.probes.settings import apply_settings
     from probe.quantities import parse_range
     from probe.summary import warnings
 
+    keep_freed_memory()  # before anything large is allocated
     chosen = apply_settings(choose_probes(probe or ["default"]), settings or [])
     opened = select_checkpoints(open_series(series), every, parse_range(steps) if steps else None)
     sets = [open_observations(path) for path in data]

@@ -52,9 +52,9 @@ def train(
     Each method and seed gets a folder `<out>/<method>/seed<k>` with run.toml, metrics.csv, TensorBoard events and
     checkpoints. Ctrl-C saves; `--resume` continues bit for bit.
     """
+    from probe.memory import keep_freed_memory
     from probe.trainers.configuration import load, preset_name
     from probe.trainers.folder import RunFolder
-    from probe.trainers.machine import keep_freed_memory
     from probe.trainers.mitigations import make_mitigation
     from probe.trainers.record import RunRecord
 

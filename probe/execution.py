@@ -7,6 +7,7 @@ from typing import TypeVar
 from joblib import Parallel, delayed
 
 from probe.errors import ConfigurationError
+from probe.memory import keep_freed_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,5 +35,6 @@ def run(function: Callable[[Item], Result], items: Sequence[Item], workers: int 
 def _on_share(function: Callable[[Item], Result], item: Item, threads: int) -> Result:
     import torch
 
+    keep_freed_memory()
     torch.set_num_threads(threads)
     return function(item)
