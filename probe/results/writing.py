@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ def write_analysis(
     Raises:
         FileError: the folder cannot be written or the disk is full.
     """
-    with replace_on_success(path) as partial, h5py.File(partial, "w") as file:
+    # Made in memory: HDF5 itself ends the process where a full disk keeps it from emptying its buffers.
+    image = BytesIO()
+    with h5py.File(image, "w") as file:
         write_table(file, "rows", columns_of(rows))
         for name, records in tables.items():
             if records:
@@ -46,6 +49,8 @@ def write_analysis(
                     group.create_dataset(name, data=array)
         file.attrs.update({"format": FORMAT, "format_version": VERSION, "versions": json.dumps(dict(versions))})
         file.attrs["digest"] = content_digest(file)
+    with replace_on_success(path) as partial:
+        partial.write_bytes(image.getbuffer())
 
 
 def array_path(checkpoint: str, data: str, layer: str) -> str:
