@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -66,9 +66,10 @@ class Logs:
         return {name: file.tell() for name, file in self._files.items()}
 
     def close(self) -> None:
-        """Closes both files."""
+        """Closes both files; what could not be written was reported when it was."""
         for file in self._files.values():
-            file.close()
+            with suppress(OSError):
+                file.close()
 
     def _write_line(self, cells: Sequence[str]) -> None:
         with _explained(self._paths[METRICS]):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Discrete
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from probe import policies
@@ -156,7 +157,9 @@ class Ppo:
     def iterate(self, gradient_norms: bool = False) -> Metrics:
         """Shifts the task if its time has come, plays, learns; see `Trainer`."""
         self._shift_if_due()
-        metrics = self._play()
+        with autocast(self.device.type, self.precision):
+            # One context around all of them: the weights are cast once, not once a decision.
+            metrics = self._play()
         learnt = self._learn(self._estimate(), gradient_norms)
         self.step += self.rollout.actions.numel()
         self.frames += self.rollout.actions.numel() * self.environment.action_repeat
@@ -213,7 +216,7 @@ class Ppo:
             outputs = self.network(observations)
         return {name: output.float() for name, output in outputs.items()}
 
-    def _final_values(self, cut_off: np.ndarray[Any, Any], infos: dict[str, Any]) -> Tensor:
+    def _final_values(self, cut_off: NDArray[np.bool_], infos: dict[str, Any]) -> Tensor:
         """Returns V of the last observation of episodes cut off by a time limit, where the environment tells it."""
         values = torch.zeros(len(cut_off))
         if "final_obs" in infos and (rows := np.flatnonzero(cut_off & infos["_final_obs"])).size:
