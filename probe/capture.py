@@ -17,6 +17,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from probe.errors import ConfigurationError
+
 _NAMES = (
     *(
         "relu",
@@ -69,7 +71,16 @@ def capture(network: nn.Module, consume: Consumer, pre_activation: bool = False)
         network: Any module; its parameters, buffers and mode are not touched.
         consume: Called within each nonlinearity's call. It must not keep the output, which may change later.
         pre_activation: Whether the consumer gets the nonlinearity's input too.
+
+    Raises:
+        ConfigurationError: the network, or a part of it, is compiled by TorchScript, which hides its calls.
     """
+    scripted = [path for path, module in network.named_modules() if isinstance(module, torch.jit.ScriptModule)]
+    if scripted:
+        raise ConfigurationError(
+            f"Module '{scripted[0]}' is compiled by TorchScript, which hides its nonlinearities. "
+            "Build the network in Python and load its state_dict."
+        )
     trace = _Trace()
     handles = [handle for path, module in network.named_modules() for handle in trace.follow(path, module)]
     try:

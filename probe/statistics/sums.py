@@ -96,12 +96,14 @@ def eager_sums(values: Float[Tensor, "batch ..."]) -> Sums:
 
 @cache
 def _kernel() -> ModuleType | None:
-    """Returns the compiled kernels, or None without a working numba."""
+    """Returns the compiled kernels, or None without a numba that compiles."""
     try:
+        from numba import config
+
         from probe.statistics import kernel
     except ImportError:
         return None
-    return kernel
+    return None if getattr(config, "DISABLE_JIT", False) else kernel
 
 
 def _rows(values: Tensor) -> Tensor:

@@ -108,14 +108,16 @@ def _r_factor(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     if not np.isfinite(matrix).all():
         # LAPACK must not see these: some builds loop for ever on NaN.
         return np.full((min(matrix.shape), matrix.shape[1]), np.nan)
-    return np.asarray(torch.linalg.qr(torch.from_numpy(matrix), mode="r").R)
+    factor: NDArray[np.float64] = torch.linalg.qr(torch.from_numpy(matrix), mode="r").R.numpy()
+    return factor
 
 
 def _singular_values(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     try:
-        return np.asarray(torch.linalg.svdvals(torch.from_numpy(np.ascontiguousarray(matrix))))
+        values: NDArray[np.float64] = torch.linalg.svdvals(torch.from_numpy(np.ascontiguousarray(matrix))).numpy()
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         from scipy.linalg import svd
 
         # Divide and conquer failed to converge; the plain QR iteration is slower and always does.
-        return np.asarray(svd(matrix, compute_uv=False, lapack_driver="gesvd"))
+        values = np.asarray(svd(matrix, compute_uv=False, lapack_driver="gesvd"))
+    return values

@@ -104,7 +104,6 @@ def _peak_in_a_process(samples: int) -> float:
 
 @torch.no_grad()
 def _print_peak(samples: int) -> None:
-    torch.set_num_threads(THREADS)
     network, collector = _network(), StatisticsCollector()
     with capture(network, collector):
         for index in range(samples // BATCH):

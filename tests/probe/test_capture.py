@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, spectral_norm
 
 from probe.capture import Layer, capture
+from probe.errors import ConfigurationError
 from probe.networks import Network, build, preset
 from probe.networks.spectral import add_spectral_norm
 
@@ -289,6 +290,14 @@ def test_a_submodule_run_alone_is_seen() -> None:
         for _ in range(2):
             network["encoder"](values())
     assert seen == ["encoder.1", "encoder.1"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.jit")
+def test_a_scripted_module_is_refused_since_its_calls_are_hidden() -> None:
+    network = nn.Sequential(nn.Linear(3, 5), torch.jit.trace(nn.ReLU(), values(4, 5)))  # type: ignore[no-untyped-call]
+    with pytest.raises(ConfigurationError, match="'1' is compiled by TorchScript"):
+        captured(network, values())
+    assert hooks(network[0]) == 0
 
 
 def test_no_pre_activation_is_given_unasked() -> None:
