@@ -44,12 +44,19 @@ def analyze(
     opened = select_checkpoints(open_series(series), every, parse_range(steps) if steps else None)
     sets = [open_observations(path) for path in data]
     planned = plan(opened, sets, out, chosen, layer or ["*"], samples)
-    if not planned.items:
+    if not planned.items and not planned.missing:
         messages.print("Nothing new to measure: every checkpoint is in the analysis already.")
-    else:
+    if planned.items:
         with progress("Measuring checkpoints", len(planned.items), "checkpoints") as advance:
             for item in planned.measure(workers):
                 advance(note=item.checkpoint.path.name)
+    missing = planned.missing
+    if missing:
+        names = ", ".join(dict.fromkeys(item.probe.name for item in missing))
+        messages.print(f"Probes that cost more than the forward pass: {names}; {len(missing)} pieces of work.")
+        with progress("Examining checkpoints", len(missing), "pieces") as advance:
+            for each in planned.examine(workers):
+                advance(note=f"{each.probe.name}, {each.checkpoint.path.name}")
     with planned.assemble() as analysis:
         for warning in warnings(analysis):
             messages.print(f"[yellow]Warning:[/] {warning}")

@@ -99,7 +99,7 @@ class Measurement:
         """Returns what the analysis file keeps of each layer: statistics, means and rates, and the probes' arrays."""
         kept: dict[str, dict[str, NDArray[Any]]] = {}
         for layer, statistics in self.statistics.items():
-            arrays = {name: array for name, array in statistics.to_arrays().items() if name != "factor"}
+            arrays = statistics.to_arrays()
             arrays |= {name: getattr(statistics, name).numpy() for name in _DERIVED}
             if statistics.finite:
                 for probe in probes:
@@ -128,6 +128,7 @@ def measure(item: WorkItem) -> WorkItem:
         f"{layer}{_SEPARATOR}{name}": np.asarray(array)
         for layer, statistics in collector.layers.items()
         for name, array in statistics.to_arrays().items()
+        if name != "factor"  # the spectra are made from it; it takes more room than all the rest
     }
     described = {
         layer: {"label": each.label, "path": each.path, "function": each.function, "position": each.position}

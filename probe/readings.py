@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from probe.modules import ModuleMap
-from probe.probes.base import Probe, Reading, Status
+from probe.probes.base import Findings, Probe, Reading, Status
 from probe.results.rows import NONE, Row
 from probe.statistics.layer import LayerStatistics
 
@@ -73,6 +73,26 @@ def rows_of_pair(
         rows += [
             _row(context, probe.name, reading, layer, statistics) for layer, statistics, reading in _flat(readings)
         ]
+    return rows
+
+
+def rows_of_findings(context: Context, probe: str, findings: Findings, samples: int) -> list[Row]:
+    """Returns the rows of a probe that needed more than a layer's statistics."""
+    rows = []
+    for found in findings.readings:
+        row = _row(context, probe, found.reading, found.layer, None)
+        module = found.module or (context.modules.module_of(found.layer) if found.layer else ALL)
+        rows.append(
+            replace(
+                row,
+                module=module,
+                aggregation="layer" if found.layer else "none",
+                units=found.units,
+                samples=samples,
+                arm=found.arm,
+                draw=found.draw,
+            )
+        )
     return rows
 
 

@@ -2,15 +2,18 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from probe.errors import UnknownNameError
 from probe.statistics.layer import LayerStatistics
+
+if TYPE_CHECKING:
+    from probe.subject import Point, Subject
 
 Status = Literal["ok", "low_sample", "degenerate", "nonfinite", "not_applicable"]
 Need = Literal["activation", "gradient", "weights", "network", "pair", "series"]
@@ -28,8 +31,42 @@ class Reading:
     """Units (or elements) behind a fraction, by which modules average (`micro`); None: no module average is made."""
 
 
+@dataclass(frozen=True)
+class Finding:
+    """A reading with its place, from a probe that needs more than one layer's statistics."""
+
+    reading: Reading
+    layer: str = ""
+    """Layer id, or path of a weight layer; empty for a module or the whole network."""
+    module: str = ""
+    """Empty: the module that the layer belongs to, or `all` without a layer."""
+    units: int = 0
+    arm: str = ""
+    """What was compared, for fitting and injection: control, moment-reset, injected, head-reset or fresh."""
+    draw: int = -1
+    """The pair's seed, else -1."""
+
+
+Arrays = dict[str, dict[str, NDArray[Any]]]
+"""Layer id -> array name -> array."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a probe found at one checkpoint, or between two."""
+
+    readings: Sequence[Finding]
+    arrays: Arrays = field(default_factory=dict)
+    """Worth keeping; names must not be those of the statistics."""
+
+
 class Probe:
-    """Formula over a layer's statistics. Subclasses are frozen dataclasses whose fields are the probe's parameters."""
+    """What is measured. Subclasses are frozen dataclasses whose fields are the probe's parameters.
+
+    A probe with `needs = "activation"` is a formula over a layer's statistics (`compute`, `compare`, `arrays`). One
+    that needs gradients, weights or the network gets a `Subject` and has `measure`; one that needs a pair has
+    `measure_pair`; one that needs the series has `measure_series`.
+    """
 
     name: ClassVar[str]
     version: ClassVar[int]
@@ -48,6 +85,18 @@ class Probe:
     def arrays(self, layer: str, statistics: LayerStatistics) -> dict[str, NDArray[Any]]:
         """Returns arrays worth keeping beside the statistics, by name; none by default."""
         return {}
+
+    def measure(self, subject: "Subject") -> Findings:
+        """Returns what one checkpoint shows on one observation set."""
+        raise NotImplementedError
+
+    def measure_pair(self, earlier: "Subject", later: "Subject") -> Findings:
+        """Returns what two checkpoints of a series show on one observation set."""
+        raise NotImplementedError
+
+    def measure_series(self, points: Sequence["Point"]) -> Sequence[Findings]:
+        """Returns what each checkpoint shows in the light of the whole series, one a point, in step order."""
+        raise NotImplementedError
 
     @classmethod
     def summary(cls) -> str:

@@ -40,6 +40,8 @@ class Analysis:
         """digest, path, kind, environment, samples, task."""
         self.probes = self._records("probes")
         """name, version, parameters (JSON), dtype."""
+        self.examinations = self._records("examinations")
+        """Work of probes beyond the forward pass: checkpoint, data, reference, probe, version, parameters, samples."""
         self.layers = self._records("layers")
         """checkpoint, data, layer, label, module, function, position, units, elements."""
         self.versions: dict[str, str] = json.loads(str(self._file.attrs["versions"]))

@@ -1,10 +1,9 @@
 """The small tables of an analysis file: observation sets, probes and layers."""
 
-import json
-from dataclasses import asdict
 from typing import Any
 
 from probe.checkpoints.base import Checkpoint
+from probe.examination import parameters_of
 from probe.measurement import Measurement
 from probe.observations import ObservationSet
 from probe.probes.base import Probe
@@ -24,8 +23,7 @@ def data_record(data: ObservationSet) -> dict[str, Any]:
 
 def probe_record(probe: Probe) -> dict[str, Any]:
     """Returns what the table `probes` says of a probe: its version and parameters."""
-    parameters = json.dumps(asdict(probe), sort_keys=True)  # type: ignore[call-overload]  # every probe is a dataclass
-    return {"name": probe.name, "version": probe.version, "parameters": parameters, "dtype": "float64"}
+    return {"name": probe.name, "version": probe.version, "parameters": parameters_of(probe), "dtype": "float64"}
 
 
 def layer_records(checkpoint: Checkpoint, data: str, measurement: Measurement) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ def write_analysis(
     arrays: Iterable[tuple[str, str, Arrays]],
     versions: Mapping[str, str],
 ) -> None:
-    """Writes rows, the tables `checkpoints`, `data`, `probes` and `layers`, and arrays by (checkpoint, data).
+    """Writes rows, the small tables by name (`checkpoints`, `data`, `layers`, ...), and arrays by (checkpoint, data).
 
     Raises:
         FileError: the folder cannot be written or the disk is full.

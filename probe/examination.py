@@ -1,0 +1,126 @@
+"""One work item of an analysis beyond the forward pass: one probe on one checkpoint, or on two, and its findings."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from probe.checkpoints.base import Checkpoint
+from probe.errors import FileError
+from probe.measurement import Measurement, WorkItem
+from probe.observations import open_observations
+from probe.probes.base import Arrays, Finding, Findings, Probe, Reading
+from probe.results import open_analysis
+from probe.results.parts import PartStore
+from probe.results.writing import KEY_LENGTH
+from probe.subject import Subject
+
+_SEPARATOR = "/"
+
+
+@dataclass(frozen=True)
+class ProbeItem:
+    """A probe to run at a checkpoint, or between an earlier checkpoint and this one; data that travels to processes."""
+
+    probe: Probe
+    item: WorkItem
+    """The checkpoint, the observation set and where parts go."""
+    earlier: Checkpoint | None = None
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The later checkpoint of a pair, or the only one."""
+        return self.item.checkpoint
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes this work itself: it is not done again."""
+        return {
+            "checkpoint": self.item.checkpoint.digest,
+            "data": self.item.data_digest,
+            "reference": "" if self.earlier is None else self.earlier.digest,
+            "probe": self.probe.name,
+            "version": self.probe.version,
+            "parameters": parameters_of(self.probe),
+            "samples": -1 if self.item.samples is None else self.item.samples,
+        }
+
+    @property
+    def key(self) -> str:
+        """The part's name."""
+        digest = sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
+        return f"{self.probe.name}-{digest}"
+
+    @property
+    def done(self) -> bool:
+        """Whether the part is there, whole."""
+        return PartStore(self.item.out).load(self.key) is not None
+
+    def findings(self) -> Findings | None:
+        """Reads the part that `examine` wrote; None where there is none."""
+        part = PartStore(self.item.out).load(self.key)
+        if part is None:
+            return None
+        stored, described = part
+        arrays: Arrays = {}
+        for name, array in stored.items():
+            layer, _, key = name.rpartition(_SEPARATOR)
+            arrays.setdefault(layer, {})[key] = array
+        return Findings([_finding(each) for each in described["readings"]], arrays)
+
+
+def parameters_of(probe: Probe) -> str:
+    """Returns a probe's parameters as JSON."""
+    return json.dumps(asdict(probe), sort_keys=True)  # type: ignore[call-overload]  # every probe is a dataclass
+
+
+def examine(item: ProbeItem) -> ProbeItem:
+    """Runs a probe and writes the part of its findings.
+
+    Raises:
+        ProbeError: checkpoint or observations cannot be read.
+    """
+    later = _subject(item.item)
+    if item.earlier is None:
+        found = item.probe.measure(later)
+    else:
+        first = WorkItem(item.earlier, item.item.data, item.item.data_digest, item.item.samples, item.item.out)
+        found = item.probe.measure_pair(_subject(first), later)
+    arrays = {
+        f"{layer}{_SEPARATOR}{name}": np.asarray(array)
+        for layer, named in found.arrays.items()
+        for name, array in named.items()
+    }
+    PartStore(item.item.out).save(item.key, arrays, {"readings": [asdict(each) for each in found.readings]})
+    return item
+
+
+def _subject(item: WorkItem) -> Subject:
+    measured = Measurement.from_part(item)
+    if measured is None and item.out.exists():
+        with open_analysis(item.out) as analysis:
+            measured = Measurement.from_analysis(analysis, item.checkpoint.digest, item.data_digest)
+    if measured is None:
+        raise FileError(f"{item.out}.parts: the part of {item.checkpoint.path} is gone. Run `probe analyze` again.")
+    observations = open_observations(item.data)
+    return Subject(item.checkpoint, observations, measured.statistics, measured.layers, item.samples)
+
+
+def _finding(stored: dict[str, Any]) -> Finding:
+    return Finding(**{**stored, "reading": Reading(**stored["reading"])})
+
+
+def probe_items(probe: Probe, items: list[WorkItem]) -> Iterator[ProbeItem]:
+    """Yields the work of one probe on one series and observation set, whose items are in step order.
+
+    Pairs are those of the contract: every checkpoint with the first and with the one before it.
+    """
+    if probe.needs in ("weights", "gradient", "network"):
+        yield from (ProbeItem(probe, item) for item in items)
+    elif probe.needs == "pair":
+        for index in range(1, len(items)):
+            for reference in dict.fromkeys((0, index - 1)):
+                yield ProbeItem(probe, items[index], items[reference].checkpoint)

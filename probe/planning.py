@@ -1,0 +1,208 @@
+"""What an analysis will do, what earlier work it finds, and how parts become the file."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from probe.assembly import merged_arrays, merged_rows, merged_tables
+from probe.checkpoints import Series
+from probe.checkpoints.base import Checkpoint
+from probe.errors import FileError
+from probe.examination import ProbeItem, examine, probe_items
+from probe.execution import run
+from probe.measurement import Measurement, WorkItem, measure
+from probe.observations import ObservationSet
+from probe.probes.base import Findings, Probe
+from probe.readings import Context, rows_of_checkpoint, rows_of_findings, rows_of_pair
+from probe.results import Analysis, Row, open_analysis, write_analysis
+from probe.results.parts import PartStore
+from probe.subject import Point
+from probe.versions import package_versions
+
+Key = tuple[str, str]
+"""SHA-256 of a checkpoint and of an observation set."""
+History = Sequence[tuple[Checkpoint, Measurement]]
+"""A series on one observation set, in step order."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which work items are new, and which results an earlier run left."""
+
+    series: Sequence[Series]
+    data: Sequence[ObservationSet]
+    probes: Sequence[Probe]
+    out: Path
+    layers: Sequence[str]
+    samples: int | None
+    items: Sequence[WorkItem]
+    """The forward passes that are still to be made."""
+    examinations: Sequence[ProbeItem]
+    """Work of probes that need more than the forward pass, and that the analysis file does not hold."""
+
+    @property
+    def missing(self) -> list[ProbeItem]:
+        """The examinations that no part holds either."""
+        return [item for item in self.examinations if not item.done]
+
+    def measure(self, workers: int = 1) -> Iterator[WorkItem]:
+        """Makes the missing forward passes; yields each item when its part is written."""
+        yield from run(measure, self.items, workers)
+
+    def examine(self, workers: int = 1) -> Iterator[ProbeItem]:
+        """Runs the missing examinations, after `measure`; yields each item when its part is written."""
+        yield from run(examine, self.missing, workers)
+
+    def assemble(self) -> Analysis:
+        """Reads every probe, writes the analysis file and removes the parts.
+
+        Raises:
+            FileError: the file cannot be written.
+        """
+        earlier = existing(self.out)
+        measured = {
+            (checkpoint.digest, data.digest): self._measurement(checkpoint, data, earlier)
+            for series in self.series
+            for checkpoint in series.checkpoints
+            for data in self.data
+        }
+        found = {item: self._findings(item) for item in self.examinations}
+        rows = [*self._rows(measured), *self._rows_found(found)]
+        tables = merged_tables(earlier, self.series, self.data, self.probes, measured, list(found))
+        arrays = merged_arrays(earlier, measured, self.probes, found)
+        write_analysis(self.out, merged_rows(earlier, rows), tables, arrays, package_versions())
+        if earlier is not None:
+            earlier.close()
+        PartStore(self.out).clear()
+        return open_analysis(self.out)
+
+    def _measurement(self, checkpoint: Checkpoint, data: ObservationSet, earlier: Analysis | None) -> Measurement:
+        item = WorkItem(checkpoint, data.path, data.digest, self.samples, self.out)
+        return Measurement.from_part(item) or _stored(item, data, earlier) or _gone(self.out, checkpoint)
+
+    def _findings(self, item: ProbeItem) -> Findings:
+        return item.findings() or _gone(self.out, item.checkpoint)
+
+    def _rows(self, measured: dict[Key, Measurement]) -> list[Row]:
+        rows: list[Row] = []
+        for series in self.series:
+            for data in self.data:
+                history = [(checkpoint, measured[checkpoint.digest, data.digest]) for checkpoint in series.checkpoints]
+                for index, (checkpoint, measurement) in enumerate(history):
+                    rows += self._rows_at(checkpoint, data, measurement)
+                    for reference in dict.fromkeys((0, index - 1)) if index else ():
+                        rows += self._rows_between(history[reference], history[index], data)
+                rows += self._rows_of_series(history, data)
+        return rows
+
+    def _rows_at(self, checkpoint: Checkpoint, data: ObservationSet, measurement: Measurement) -> list[Row]:
+        present = {checkpoint.modules.module_of(layer) for layer in measurement.statistics}
+        empty = [name for name in checkpoint.modules.names if name not in present]
+        probes, chosen = self._formulas(), measurement.chosen(self.layers)
+        return rows_of_checkpoint(_context(checkpoint, data.digest), probes, measurement.statistics, chosen, empty)
+
+    def _rows_between(
+        self, earlier: tuple[Checkpoint, Measurement], later: tuple[Checkpoint, Measurement], data: ObservationSet
+    ) -> list[Row]:
+        context = _context(later[0], data.digest, earlier[0].step)
+        return rows_of_pair(context, self._formulas(), earlier[1].chosen(self.layers), later[1].chosen(self.layers))
+
+    def _rows_of_series(self, history: History, data: ObservationSet) -> list[Row]:
+        points = [
+            Point(each.step, int(each.description["task"]), each.modules, measurement.statistics)
+            for each, measurement in history
+        ]
+        rows: list[Row] = []
+        for probe in self.probes:
+            if probe.needs == "series":
+                for (checkpoint, measurement), found in zip(history, probe.measure_series(points), strict=True):
+                    context = _context(checkpoint, data.digest)
+                    rows += rows_of_findings(context, probe.name, found, measurement.samples)
+        return rows
+
+    def _rows_found(self, found: dict[ProbeItem, Findings]) -> list[Row]:
+        rows: list[Row] = []
+        for item, findings in found.items():
+            reference = -1 if item.earlier is None else item.earlier.step
+            data = next(each for each in self.data if each.digest == item.item.data_digest)
+            samples = data.samples if self.samples is None else min(self.samples, data.samples)
+            rows += rows_of_findings(
+                _context(item.checkpoint, data.digest, reference), item.probe.name, findings, samples
+            )
+        return rows
+
+    def _formulas(self) -> list[Probe]:
+        return [probe for probe in self.probes if probe.needs == "activation"]
+
+
+def plan(
+    series: Sequence[Series],
+    data: Sequence[ObservationSet],
+    out: Path,
+    probes: Sequence[Probe],
+    layers: Sequence[str] = ("*",),
+    samples: int | None = None,
+) -> Plan:
+    """Decides what is new: work that parts or an earlier analysis at `out` hold is not done again.
+
+    Args:
+        series: Checkpoint series.
+        data: Observation sets; every checkpoint is measured on each.
+        out: The analysis file; an existing one is extended.
+        probes: The probes to read.
+        layers: Glob patterns on layer ids and labels; these layers get rows, modules are averaged over all.
+        samples: Observations to use of each set, spread evenly; None: all.
+
+    Raises:
+        FileError: `out` is something else than an analysis file.
+        ShapeError: an observation set does not fit a network.
+    """
+    earlier = existing(out)
+    items: list[WorkItem] = []
+    examinations: list[ProbeItem] = []
+    for each in series:
+        for observations in data:
+            work = [WorkItem(c, observations.path, observations.digest, samples, out) for c in each.checkpoints]
+            for item in work:
+                item.checkpoint.prepare(_prototype(observations))
+            items += [item for item in work if not item.done and _stored(item, observations, earlier) is None]
+            examinations += [item for probe in probes for item in probe_items(probe, work)]
+    known = [] if earlier is None else earlier.examinations
+    if earlier is not None:
+        earlier.close()
+    new = [item for item in examinations if item.identity not in known]
+    return Plan(series, data, probes, out, layers, samples, items, new)
+
+
+def existing(out: Path) -> Analysis | None:
+    """Opens the analysis at `out`; None where there is nothing.
+
+    Raises:
+        FileError: something else is there.
+    """
+    return open_analysis(out) if out.exists() else None
+
+
+def _stored(item: WorkItem, data: ObservationSet, earlier: Analysis | None) -> Measurement | None:
+    if earlier is None:
+        return None
+    found = Measurement.from_analysis(earlier, item.checkpoint.digest, item.data_digest)
+    wanted = data.samples if item.samples is None else min(item.samples, data.samples)
+    return found if found is not None and found.samples == wanted else None
+
+
+def _context(checkpoint: Checkpoint, data: str, reference_step: int = -1) -> Context:
+    return Context(checkpoint.description, checkpoint.digest, data, checkpoint.modules, reference_step)
+
+
+def _prototype(observations: ObservationSet) -> Tensor:
+    shape = observations.observation_shape
+    return torch.zeros(1, *shape, dtype=torch.uint8 if len(shape) == 3 else torch.float32)
+
+
+def _gone(out: Path, checkpoint: Checkpoint) -> NoReturn:
+    raise FileError(f"{out}.parts: the part of {checkpoint.path} is gone. Run `probe analyze` again.")
