@@ -11,7 +11,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from jaxtyping import Float
 from numba import njit
-from numpy.typing import NDArray
+
+from probe.arrays import NDArray
 
 PARTIAL = 256
 """Values that are added up in float32 before float64 takes over."""

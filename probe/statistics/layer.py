@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
+from probe.arrays import NDArray
 from probe.errors import ShapeError
 from probe.statistics.sums import QUANTITIES, batch_sums, combine, empty_table
 from probe.statistics.tsqr import StreamingQR, singular_values

@@ -11,8 +11,9 @@ from types import ModuleType
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
+
+from probe.arrays import NDArray
 
 PARTIAL_VALUES = 256
 """Values that are added up in the output's own precision before float64 takes over."""

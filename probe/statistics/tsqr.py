@@ -6,8 +6,9 @@ Source: Demmel, Grigori, Hoemmen & Langou 2012, arXiv:0808.2664 (TSQR): the R of
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
+
+from probe.arrays import NDArray
 
 BUFFER_ROWS = 2048
 """Rows gathered before they are factored, at least: short panels would factor the old R again and again."""
