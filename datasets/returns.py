@@ -2,7 +2,8 @@
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
+
+from probe.arrays import NDArray
 
 
 def discounted(rewards: Float[NDArray[np.float64], "step"], gamma: float) -> Float[NDArray[np.float64], "step"]:

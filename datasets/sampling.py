@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int64
-from numpy.typing import NDArray
 
+from probe.arrays import NDArray
 from probe.errors import ConfigurationError
 from probe.networks.specification import NetworkSpec, Stage
 

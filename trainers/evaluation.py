@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 from jaxtyping import Float64
-from numpy.typing import NDArray
 
 from probe import policies
+from probe.arrays import NDArray
 from probe.datasets.environments import EnvironmentSpec, VectorEnvironment, make
 from probe.networks import Network
 from probe.trainers.configuration import EvaluationSettings

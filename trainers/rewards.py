@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 from jaxtyping import Float32
-from numpy.typing import NDArray
 from torch import Tensor
+
+from probe.arrays import NDArray
 
 _EPSILON = 1e-8
 

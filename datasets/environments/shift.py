@@ -2,8 +2,8 @@
 
 import numpy as np
 from jaxtyping import Int64, UInt8
-from numpy.typing import NDArray
 
+from probe.arrays import NDArray
 from probe.datasets.environments.specification import ShiftSpec
 from probe.errors import ConfigurationError
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from probe.arrays import NDArray
 from probe.figures.base import NothingToDraw, ReportFigure, Settings, register
 from probe.figures.first_last import draw_first_last, ends_of
 from probe.figures.material import Material

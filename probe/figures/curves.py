@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from numpy.typing import NDArray
+
+from probe.arrays import NDArray
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from probe.arrays import NDArray
 from probe.figures.base import NothingToDraw, ReportFigure, Settings, register
 from probe.figures.curves import Curve
 from probe.figures.material import Material, Snapshot

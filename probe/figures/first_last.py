@@ -9,8 +9,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
+from probe.arrays import NDArray
 from probe.figures.base import NothingToDraw
 from probe.figures.material import LayerEntry, Material, Snapshot
 from probe.figures.names import step_name

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 
+from probe.arrays import NDArray
 from probe.errors import FileError
 from probe.files import reason
 

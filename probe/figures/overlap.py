@@ -9,8 +9,8 @@ from jaxtyping import Float
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from probe.arrays import NDArray
 from probe.figures.base import NothingToDraw, ReportFigure, Settings, register
 from probe.figures.material import Material
 from probe.figures.names import step_name
