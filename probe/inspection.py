@@ -1,5 +1,6 @@
 """What a file or folder of ours holds, and whether it is whole."""
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ class Description:
 
 
 def describe(path: Path, verify: bool = False) -> Description:
-    """Describes a checkpoint, series, run folder, observation set, analysis or state file.
+    """Describes a checkpoint, series, run folder, observation set, analysis, report or state.
 
     Args:
         path: The file or folder.
@@ -43,10 +44,26 @@ def describe(path: Path, verify: bool = False) -> Description:
     if not path.exists():
         raise FileError(f"{path}: there is no such file or folder.")
     if path.is_dir():
-        return _run(path, verify) if (path / "run.toml").exists() else _series(open_series([path]), verify)
+        return _folder(path, verify)
     if path.suffix == ".safetensors":
         return _state(path) if path.parent.name == "state" else _checkpoint(path, verify)
     return _hdf5(path, verify)
+
+
+def _folder(path: Path, verify: bool) -> Description:
+    if (path / "run.toml").exists():
+        return _run(path, verify)
+    from probe.report.folder import MANIFEST  # loads matplotlib
+
+    return _report(path) if (path / MANIFEST).is_file() else _series(open_series([path]), verify)
+
+
+def _report(path: Path) -> Description:
+    from probe.report.folder import report_files
+
+    files = report_files(path)
+    problems = [f"{path / name}: {what}." for name, what in files.items() if what != "whole"]
+    return Description("report", {"files": len(files), "page": str(path / "index.html")}, problems)
 
 
 def _run(path: Path, verify: bool) -> Description:
@@ -108,7 +125,13 @@ def _checkpoint(path: Path, verify: bool) -> Description:
 
 
 def _state(path: Path) -> Description:
-    return Description("resume state", {"entries": len(read_header(path))})
+    header = read_header(path)
+    try:
+        trainer = json.loads(header["state"])["trainer"]
+        facts = {name: trainer[name] for name in ("step", "frames", "updates", "task")}
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise FileError(f"{path}: a safetensors file, but no state of `probe train`.") from error
+    return Description("resume state", {"format": header.get("format", ""), **facts})
 
 
 def _hdf5(path: Path, verify: bool) -> Description:

@@ -36,6 +36,25 @@ def check_folder(out: Path) -> dict[str, set[str]]:
     return earlier
 
 
+def report_files(out: Path) -> dict[str, str]:
+    """Returns what each file of a report is: `whole`, `missing`, or `changed since the report was written`.
+
+    Raises:
+        FileError: the folder holds no report, or its manifest is damaged.
+    """
+    files = _manifest(out)
+    if files is None:
+        raise FileError(f"{out / MANIFEST}: not the manifest of a report, or damaged. Write the report again.")
+    states = {}
+    for name, digests in files.items():
+        try:
+            same = _digest((out / name).read_bytes()) in digests
+            states[name] = "whole" if same else "changed since the report was written"
+        except OSError:
+            states[name] = "missing"
+    return states
+
+
 def write_folder(out: Path, files: Mapping[str, bytes], about: Mapping[str, Any]) -> None:
     """Writes the files of a report and the manifest that says they are ours; replaces an earlier report.
 

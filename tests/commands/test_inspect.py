@@ -1,12 +1,16 @@
 """`probe inspect`."""
 
 import json
+import shutil
 from pathlib import Path
 
 import h5py
 import pytest
+import torch
 
 from probe.analysis import analyze
+from probe.report import open_material, write_report
+from probe.trainers.state import save_state
 from tests.commands.invoke import Invoke
 from tests.probe.series import write_observations, write_series
 
@@ -17,6 +21,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_series(folder / "run")
     write_observations(folder / "observations.h5", samples=50)
     analyze(folder / "run", folder / "observations.h5", folder / "a.h5").close()
+    write_report(open_material([folder / "a.h5"]), folder / "report", formats=["png", "html"], figures=["fau"])
+    trained = {"step": 8, "frames": 16, "updates": 1, "task": 0, "network": {"weight": torch.zeros(2)}}
+    save_state(folder / "state" / "step_000000008.safetensors", {"trainer": trained})
     return folder
 
 
@@ -28,6 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("run/checkpoints/step_000000100.safetensors", "checkpoint"),
         ("observations.h5", "observation set"),
         ("a.h5", "analysis"),
+        ("report", "report"),
+        ("state/step_000000008.safetensors", "resume state"),
     ],
 )
 def test_each_kind_of_file_is_told_and_is_whole(probe: Invoke, folder: Path, name: str, kind: str) -> None:
@@ -67,6 +76,16 @@ def test_a_changed_observation_is_found(probe: Invoke, tmp_path: Path) -> None:
         changed[3] += 1
         file["observations"][...] = changed
     assert probe("inspect", path, "--verify").code == 2
+
+
+def test_a_reports_missing_and_changed_files_are_named(probe: Invoke, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "report", tmp_path / "report")
+    (tmp_path / "report" / "figures" / "fau.png").unlink()
+    with (tmp_path / "report" / "index.html").open("a") as page:
+        page.write("edited")
+    outcome = probe("inspect", tmp_path / "report")
+    assert outcome.code == 2
+    assert "fau.png: missing" in outcome.error and "index.html: changed since" in outcome.error
 
 
 def test_a_missing_step_0_is_a_problem_because_there_is_no_baseline(probe: Invoke, tmp_path: Path) -> None:
