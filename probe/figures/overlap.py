@@ -21,6 +21,8 @@ _TITLE_CHARACTERS = 22
 _MAXIMUM_NUMBERS = 6
 """Checkpoints up to which every cell has room for its number."""
 _MAXIMUM_TICKS = 5
+_CHARACTERS = 16
+"""Of all step names below a panel with a blank each: more would touch one another."""
 
 
 @register("overlap", order=30)
@@ -105,10 +107,11 @@ def _draw_matrix(panel: Axes, steps: list[int], matrix: Float[NDArray[Any], "ste
     panel.pcolormesh(edges, edges, 100 * matrix, cmap=colours, vmin=0, vmax=100)
     panel.set_aspect("equal")
     every = max(1, ceil(count / _MAXIMUM_TICKS))
-    places = list(range(0, count, every))
-    names = [step_name(steps[place]) for place in places]
-    panel.set_xticks(places, names)
-    panel.set_yticks(places, names)
+    names = {place: step_name(steps[place]) for place in range(0, count, every)}
+    panel.set_yticks(list(names), list(names.values()))
+    while sum(len(name) + 1 for name in names.values()) > _CHARACTERS and len(names) > 1:
+        names = dict(list(names.items())[::2])
+    panel.set_xticks(list(names), list(names.values()))
     panel.spines[:].set_visible(False)
     if count <= _MAXIMUM_NUMBERS:
         # The matrix is symmetric and its diagonal 100: numbers on one side say it all.
