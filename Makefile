@@ -3,16 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
-PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --constraint constraints.txt
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --quiet --constraint constraints.txt
 
 .PHONY: demo test bench check dev clean
 
 # Trains two agents on Procgen's CoinRun, collects observations, analyzes the checkpoints and writes the report.
 demo: $(VENV)/.installed
 	$(BIN)/probe train demo --method baseline --method specnorm --resume
-	test -e $(DEMO)/observations.h5 || $(BIN)/probe collect procgen:coinrun --for $(DEMO) --samples 2560 --out $(DEMO)/observations.h5
+	@$(MAKE) --no-print-directory $(DEMO)/observations.h5
 	$(BIN)/probe analyze $(DEMO)/baseline/seed0 $(DEMO)/specnorm/seed0 --data $(DEMO)/observations.h5 --out $(DEMO)/analysis.h5
 	$(BIN)/probe report $(DEMO)/analysis.h5 $(DEMO) --out $(DEMO)/report
+
+# An observation set is never overwritten, so the demo can be run again.
+$(DEMO)/observations.h5:
+	$(BIN)/probe collect procgen:coinrun --for $(DEMO) --samples 2560 --out $(DEMO)/observations.h5
 
 # Every test; numba's compiled kernel and PyTorch share two threads.
 test: $(VENV)/.developing

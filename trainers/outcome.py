@@ -3,6 +3,7 @@
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import harmonic_mean
 
 from probe.errors import FileError
 from probe.files import reason
@@ -20,7 +21,7 @@ class Outcome:
     return_train: float | None
     return_test: float | None
     steps_per_second: float | None
-    """Mean over the updates, evaluation and saving left out."""
+    """Steps over seconds of all updates together, evaluation and saving left out."""
 
 
 def read_outcome(folder: Path) -> Outcome:
@@ -38,12 +39,13 @@ def read_outcome(folder: Path) -> Outcome:
     if not rows:
         raise FileError(f"{path}: no update has been logged yet. Train on with --resume.")
     columns = {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
-    tests = columns["return/test"]
+    tests, speeds = columns["return/test"], columns["speed/steps_per_second"]
     return Outcome(
         step=int(rows[-1]["step"]),
         return_train=_mean(columns["return/train"][-UPDATES:]),
         return_test=tests[-1] if tests else None,
-        steps_per_second=_mean(columns["speed/steps_per_second"]),
+        # Updates have equal steps, so the rate of all of them is the harmonic mean of theirs.
+        steps_per_second=harmonic_mean(speeds) if speeds else None,
     )
 
 
