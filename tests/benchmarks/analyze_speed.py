@@ -11,8 +11,9 @@ from unittest.mock import patch
 import torch
 
 from probe.capture import capture
+from probe.memory import keep_freed_memory
 from probe.networks import Network, build, preset
-from probe.probes.base import registry
+from probe.probes.base import probe_class
 from probe.statistics import sums
 from probe.statistics.collector import StatisticsCollector
 
@@ -21,6 +22,7 @@ BATCHES = 40
 ROUNDS = 7
 THREADS = 2
 FEW, MANY = 10_000, 100_000
+PROBES = ("dormancy", "fau", "activity", "rank")
 
 
 def main() -> None:
@@ -42,6 +44,7 @@ def _batch(index: int) -> torch.Tensor:
 
 @torch.no_grad()
 def _print_speed() -> None:
+    keep_freed_memory()  # as `probe analyze` does
     torch.set_num_threads(THREADS)
     network = _network()
     batches = [_batch(index) for index in range(BATCHES)]
@@ -93,8 +96,8 @@ def _analyze(network: Network, batches: list[torch.Tensor]) -> None:
             network(batch)
     for layer, statistics in collector.layers.items():
         statistics.to_arrays()
-        for probe in registry().values():
-            probe().compute(layer, statistics)
+        for name in PROBES:
+            probe_class(name)().compute(layer, statistics)
 
 
 def _peak_in_a_process(samples: int) -> float:
