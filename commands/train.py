@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 import sys
@@ -88,10 +89,11 @@ def parse_seeds(text: str) -> list[int]:
 
     seeds: dict[int, None] = {}
     for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
+        match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", part.strip())
+        chosen = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+        if not chosen:
             raise ConfigurationError(f"--seeds '{text}': expected seeds such as 0-4 or 0,3,7.")
-        seeds |= dict.fromkeys(range(int(first), int(last or first) + 1))
+        seeds |= dict.fromkeys(chosen)
     return list(seeds)
 
 
@@ -115,7 +117,7 @@ def _train(place: RunFolder, record: RunRecord, resume: bool, steps: int | None)
     from probe.commands.console import messages, progress
     from probe.trainers.run import TrainingRun
 
-    if resume and place.finished_run(steps) is not None:
+    if resume and place.is_finished(record.configuration, steps):
         messages.print(f"{place.path}: finished already.")
         return
     # Slurm and others end a process by SIGTERM: that saves, too.

@@ -8,6 +8,7 @@ from probe.checkpoints.native import checkpoint_name
 from probe.errors import FileError
 from probe.trainers import record as records
 from probe.trainers import state as states
+from probe.trainers.configuration import Configuration
 from probe.trainers.record import RunRecord
 from probe.trainers.schedule import moment_reached, period_ended
 
@@ -71,18 +72,20 @@ class RunFolder:
             raise FileError(f"{self.path / 'state'}: no whole state to resume from. Train anew with another --out.")
         return None, []
 
-    def finished_run(self, steps: int | None) -> RunRecord | None:
-        """Returns the record of a run that has its last checkpoint, or None where there is something left to train.
+    def is_finished(self, wanted: Configuration, steps: int | None) -> bool:
+        """Whether the run that is there has its last checkpoint.
 
         Args:
+            wanted: what preset and settings say now.
             steps: where to train to now, or None for where the run went.
+
+        Raises:
+            ConfigurationError: a setting differs from the run's.
         """
         if not (self.path / records.NAME).exists():
-            return None
-        record = RunRecord.read(self.path)
-        if steps is not None:
-            record = record.continued(record.configuration, steps)
-        return record if self.checkpoint(record.configuration.total_steps).exists() else None
+            return False
+        configuration = RunRecord.read(self.path).continued(wanted, steps).configuration
+        return self.checkpoint(configuration.total_steps).exists()
 
     def save_state(self, state: dict[str, Any], step: int, record: RunRecord) -> None:
         """Writes a state and removes the older ones that nobody asked to keep.

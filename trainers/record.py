@@ -35,12 +35,7 @@ class RunRecord(FrozenModel):
 
     @classmethod
     def new(cls, name: str, preset: str, method: str, seed: int, configuration: Configuration) -> "RunRecord":
-        """Makes a record on this machine, with what `auto` and 0 mean here.
-
-        Raises:
-            ConfigurationError: CUDA is asked for and is not there.
-        """
-        found = configuration.model_copy(update={"compute": _resolved(configuration)})
+        """Makes a record on this machine."""
         return cls(
             name=name,
             preset=preset,
@@ -48,8 +43,17 @@ class RunRecord(FrozenModel):
             seed=seed,
             processor=processor_family(),
             versions=versions(),
-            configuration=found,
+            configuration=configuration,
         )
+
+    def resolved(self) -> "RunRecord":
+        """Returns the record with what `auto` and 0 mean on this machine.
+
+        Raises:
+            ConfigurationError: CUDA is asked for and is not there.
+        """
+        compute = _resolved(self.configuration)
+        return self.model_copy(update={"configuration": self.configuration.model_copy(update={"compute": compute})})
 
     @classmethod
     def read(cls, folder: Path) -> "RunRecord":
@@ -79,7 +83,7 @@ class RunRecord(FrozenModel):
         """Returns the record to resume with.
 
         Args:
-            wanted: what preset and settings say now; state settings that are not the defaults are taken over.
+            wanted: what preset and settings say now, not resolved; its state settings count unless they are defaults.
             steps: where to train to now, or None for where the run went.
 
         Raises:

@@ -59,7 +59,7 @@ class TrainingRun:
 
         Args:
             path: the run folder.
-            record: the run; on resume what preset and settings say now, which must fit the run that is there.
+            record: the run, not resolved; on resume it must fit the run that is there.
             resume: whether a run that is there is continued; where there is none, one is started.
             steps: on resume, where to train to now; None for where the run went.
 
@@ -84,10 +84,10 @@ class TrainingRun:
     def _prepare(self, record: RunRecord, resume: bool, steps: int | None) -> tuple[RunRecord, dict[str, Any] | None]:
         if not resume:
             self.folder.check_free()
-            return record, None
+            return record.resolved(), None
         earlier = self.folder.read_record()
         if earlier is None:
-            return record, None
+            return record.resolved(), None
         if earlier.preset != record.preset:
             raise FileError(
                 f"{self.folder.path}: a run of preset '{earlier.preset}', not '{record.preset}'. Give another --out."

@@ -5,21 +5,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from probe.datasets.environments import make
+from probe.memory import keep_freed_memory
 from probe.networks import build, preset
 from probe.trainers.configuration import Configuration, load
-from probe.memory import keep_freed_memory
 from probe.trainers.mitigations import make_mitigation
 from probe.trainers.ppo import Ppo
 
 ROUNDS = 3
-MICRO_BATCHES = (64, 128, 256, 512)
+MICRO_BATCHES = (64, 128, 256)
 IMPALA = ("coinrun-cleanrl", "ppo.rollout_steps=32")  # one minibatch of 2,048 a pass instead of eight
 CONV64 = ("coinrun",)
 PRECISIONS = ("bfloat16", "float32")
@@ -35,11 +37,12 @@ def main() -> None:
                 f"  {name}, {precision}: {speed:.0f} steps/s, {speed / bare:.2f} of the bare network's {bare:.0f} "
                 f"(target {target})"
             )
-    for allocator, targets in (("default", (4, None)), ("kept", (1.6, 1.1))):
+    plain_targets: dict[str, tuple[float | None, float | None]] = {"default": (4, None), "kept": (1.6, 1.1)}
+    for allocator, aims in plain_targets.items():
         (plain,) = _in_a_process("plain", allocator)
         print(f"  plain float32 loop, IMPALA, freed memory {allocator}: {plain:.0f} steps/s")
-        for precision, (speed, _), target in zip(PRECISIONS, impala, targets, strict=True):
-            aim = f" (target {target})" if target else ""
+        for precision, (speed, _), wanted in zip(PRECISIONS, impala, aims, strict=True):
+            aim = f" (target {wanted})" if wanted else ""
             print(f"    ours in {precision}: {speed / plain:.2f} times that{aim}")
 
 
@@ -61,9 +64,11 @@ def _ours(precision: str, name: str, *settings: str) -> list[float]:
     configuration = load(name, settings)
     trainer = Ppo(configuration, make_mitigation("baseline", {}), 0, "cpu", precision)
     trainer.iterate()
-    bare = {size: _seconds(lambda size=size: _bare(trainer, configuration, size)) for size in MICRO_BATCHES}
+    bare = {size: _seconds(partial(_bare, trainer, configuration, size)) for size in MICRO_BATCHES}
     best = min(bare, key=bare.__getitem__)
-    rounds = [(_seconds(trainer.iterate), _seconds(lambda: _bare(trainer, configuration, best))) for _ in range(ROUNDS)]
+    rounds = [
+        (_seconds(trainer.iterate), _seconds(partial(_bare, trainer, configuration, best))) for _ in range(ROUNDS)
+    ]
     return [configuration.update_steps / median(seconds) for seconds in zip(*rounds, strict=True)]
 
 
@@ -105,7 +110,7 @@ class _PlainLoop:
         self.current = torch.tensor(self.envs.reset()[0], dtype=torch.float32)
         self.done = torch.zeros(self.ppo.environments)
 
-    def forward(self, observations: Tensor) -> tuple[Categorical, Tensor]:
+    def forward(self, observations: Tensor) -> tuple[Any, Tensor]:
         hidden = self.network.get_submodule("encoder")(observations.permute(0, 3, 1, 2) / 255.0)
         logits = self.network.get_submodule("actor")(hidden)
         return Categorical(logits=logits), self.network.get_submodule("critic")(hidden).flatten()

@@ -96,7 +96,8 @@ def rows(path: Path) -> list[dict[str, str]]:
 def events(path: Path) -> dict[str, list[tuple[int, float]]]:
     """Returns the (step, value) pairs of every TensorBoard tag but the speed, read record by record."""
     (file,) = path.glob("events.out.tfevents*")
-    data, found, position = file.read_bytes(), {}, 0
+    found: dict[str, list[tuple[int, float]]] = {}
+    data, position = file.read_bytes(), 0
     while position < len(data):
         length = int.from_bytes(data[position : position + 8], "little")
         event = Event.FromString(data[position + 12 : position + 12 + length])

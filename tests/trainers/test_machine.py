@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from probe.trainers import machine
@@ -13,12 +15,12 @@ processor\t: 1
 
 
 def test_a_system_without_cpuinfo_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_CPUINFO", machine.Path("/nonexistent"))
+    monkeypatch.setattr(machine, "_CPUINFO", Path("/nonexistent"))
     assert machine.computes_bfloat16("cpu") is False
     assert machine.processor_family()
 
 
-def test_the_processor_is_named_by_its_family(monkeypatch: pytest.MonkeyPatch, tmp_path: machine.Path) -> None:
+def test_the_processor_is_named_by_its_family(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text(CPUINFO)
     monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "cpuinfo")
     assert machine.processor_family() == "AuthenticAMD family 25 model 17"

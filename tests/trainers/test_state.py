@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from probe.trainers.state import load_state, save_state
 
 
 def test_everything_comes_back_as_it_was(tmp_path: Path) -> None:
-    state = {
+    state: dict[str, Any] = {
         "tensor": torch.randn(2, 3).to(memory_format=torch.contiguous_format),
         "scalar": torch.tensor(3.0),
         "half": torch.ones(2, dtype=torch.bfloat16),
