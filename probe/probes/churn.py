@@ -1,0 +1,53 @@
+"""Churn: how much the policy and the values move between two checkpoints on the same observations."""
+
+from dataclasses import dataclass
+
+import torch
+
+from probe.outputs import Differences, named_outputs
+from probe.probes.base import Finding, Findings, Probe, Reading, register
+from probe.subject import Subject
+
+BATCH = 64
+"""Observations a forward pass, as in the analysis of activations."""
+
+
+@register("churn", version=1)
+@dataclass(frozen=True)
+class Churn(Probe):
+    """How much the policy and the values differ between two checkpoints on the same observations.
+
+    Question: how far did training move the function, where nobody asked whether it should?
+    Formula: `action_disagreement` = share of observations whose greedy actions differ (of equal outputs the first is
+        greedy); `kl` = mean KL(pi_earlier || pi_later); `mean_change` and `max_change` = mean and largest absolute
+        difference of an output, of the critic |dV|.
+    Axes: means run over observations, `mean_change` over an output's columns too; `module` names the output.
+    Units: a share in [0, 1]; nats; the output's own unit.
+    Status: `nonfinite` and null where an output is; `not_applicable` where the two networks' outputs differ in shape.
+    Source: Tang & Berseth 2024, arXiv:2409.04792 (churn). C-CHAIN's cross-entropy holds the old policy's entropy, too,
+        and so falls when that falls; the divergence here does not.
+    Do not trust: rows with different `reference_step` beside each other, since the distance in steps counts; a high
+        disagreement where the policy is nearly flat, which the divergence shows to be harmless.
+    """
+
+    needs = "pair"
+    cost = "costly"
+
+    def measure_pair(self, earlier: Subject, later: Subject) -> Findings:
+        """Returns the differences of every output that both networks have."""
+        first, second = earlier.network(), later.network()
+        differences, odd = Differences(), set()
+        with torch.no_grad():
+            for batch in later.batches(BATCH):
+                before, after = named_outputs(first, batch), named_outputs(second, batch)
+                same = {name for name in before if name in after and before[name].shape == after[name].shape}
+                odd |= (before.keys() | after.keys()) - same
+                differences.update({name: before[name] for name in before if name in same}, after)
+        found = [
+            Finding(reading, module=name) for name, several in differences.readings().items() for reading in several
+        ]
+        return Findings([*found, *(_absent(name) for name in sorted(odd))])
+
+
+def _absent(output: str) -> Finding:
+    return Finding(Reading("mean_change", None, "not_applicable"), module=output)
