@@ -1,78 +1,87 @@
-"""Subjects for tests of single probes: a network given by hand, with real statistics, on observations given by hand."""
+"""Subjects made of a network and a tensor of observations, for probes that need a network."""
 
-import copy
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from probe.capture import capture
-from probe.checkpoints.base import Checkpoint
 from probe.modules import ModuleMap
-from probe.observations import ObservationSet
+from probe.probes.base import Findings, Reading
 from probe.statistics.collector import StatisticsCollector
 from probe.subject import Subject
 
-Factory = Callable[[int], nn.Module]
 
+class Made(Subject):
+    """A network on observations, measured as the engine does, without files."""
 
-class Held(Checkpoint):
-    """A checkpoint that holds its network in memory."""
-
-    def __init__(self, network: nn.Module, fresh: Factory | None = None, step: int = 0) -> None:
-        self._network, self._fresh, self._step = network, fresh, step
-        self.path = Path("memory")
-
-    @property
-    def step(self) -> int:
-        return self._step
-
-    @property
-    def digest(self) -> str:
-        return "0" * 64
-
-    @property
-    def description(self) -> dict[str, Any]:
-        return {"step": self._step}
+    def __init__(
+        self,
+        network: nn.Module,
+        observations: Tensor,
+        columns: dict[str, NDArray[Any]] | None = None,
+        modules: tuple[str, ...] = ("encoder", "actor", "critic"),
+        batch: int = 64,
+    ) -> None:
+        collector = StatisticsCollector()
+        with torch.no_grad(), capture(network, collector):
+            network(observations)
+        self.statistics = collector.layers
+        self.layers = {
+            key: {"function": each.function, "label": each.label, "path": each.path, "position": each.position}
+            for key, each in collector.descriptions.items()
+        }
+        self._network, self._rows, self._batch, self._columns = network, observations, batch, columns or {}
+        self._modules = ModuleMap.of(modules)
 
     @property
     def modules(self) -> ModuleMap:
-        return ModuleMap.of(("encoder", "actor", "critic"))
+        return self._modules
+
+    @property
+    def count(self) -> int:
+        return len(self._rows)
+
+    @property
+    def has_returns(self) -> bool:  # type: ignore[override]
+        return "returns" in self._columns and bool(np.isfinite(self._columns["returns"]).any())
 
     def network(self) -> nn.Module:
-        return copy.deepcopy(self._network).eval()
+        return self._network
 
-    def fresh(self, seed: int) -> nn.Module | None:
-        return None if self._fresh is None else self._fresh(seed).eval()
+    def _chosen(self, samples: int | None) -> NDArray[Any]:
+        count = self.count if samples is None else min(samples, self.count)
+        return np.arange(count) * self.count // count
 
-    def prepare(self, batch: Tensor) -> Tensor:
-        return batch
+    def batches(self, batch_size: int, samples: int | None = None) -> Iterator[Tensor]:
+        yield from self._rows[torch.from_numpy(self._chosen(samples))].split(self._batch)
 
-
-class HeldObservations(ObservationSet):
-    """An observation set in memory."""
-
-    def __init__(self, observations: Tensor, columns: dict[str, Any] | None = None) -> None:
-        super().__init__(Path("memory"), len(observations), tuple(observations.shape[1:]), {"sha256": "1" * 64})
-        self._observations, self._columns = observations, columns or {}
-
-    def batches(self, batch_size: int, samples: int | None = None) -> Any:
-        total = self.samples if samples is None else min(samples, self.samples)
-        chosen = torch.arange(total) * self.samples // total
-        yield from self._observations[chosen].split(batch_size)
-
-    def column(self, name: str) -> Any:
-        return np.asarray(self._columns[name])
+    def column(self, name: str, samples: int | None = None) -> NDArray[Any]:
+        return self._columns[name][self._chosen(samples)]
 
 
-def subject_of(
-    network: nn.Module, observations: Tensor, fresh: Factory | None = None, columns: dict[str, Any] | None = None
-) -> Subject:
-    """Measures a network's layers and returns it as probes see it."""
-    collector = StatisticsCollector()
-    with torch.no_grad(), capture(network.eval(), collector):
-        network(observations)
-    return Subject(Held(network, fresh), HeldObservations(observations, columns), collector.layers, {})
+class Features(nn.Module):
+    """Observations are the outputs of the layer `encoder`, shifted so that ReLU leaves them as they are."""
+
+    def __init__(self, *modules: nn.Module) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(*modules) if modules else nn.ReLU()
+
+    def forward(self, observations: Tensor) -> Tensor:
+        output: Tensor = self.encoder(observations)
+        return output
+
+
+def by_metric(findings: Findings, layer: str) -> dict[str, Reading]:
+    """Returns the readings of one layer; a threshold that tells two apart is part of the name."""
+    names = [each.reading.metric for each in findings.readings if each.layer == layer]
+    return {
+        each.reading.metric
+        if names.count(each.reading.metric) == 1
+        else f"{each.reading.metric}@{each.reading.threshold}": each.reading
+        for each in findings.readings
+        if each.layer == layer
+    }

@@ -1,0 +1,76 @@
+"""Feature matrices of layers: the outputs themselves, for probes that sums and spectra cannot serve."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from probe.capture import Layer, capture
+
+if TYPE_CHECKING:
+    from probe.subject import Subject
+
+BATCH = 64
+"""Observations a forward pass, as in the pass for the statistics."""
+
+
+def unit_columns(output: Float[Tensor, "batch ..."]) -> Float[Tensor, "value unit"]:
+    """Returns every value of each unit, float64: a row a sample and position.
+
+    Units are the second axis of (batch, channel, height, width) and the last one of (batch, unit) and (batch, time,
+    unit), as in the statistics.
+    """
+    moved = output.movedim(1, -1) if output.ndim >= 4 else output
+    return moved.reshape(-1, moved.shape[-1]).double()
+
+
+def feature_rows(output: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch unit"]:
+    """Returns the feature matrix of a batch of outputs, float64: the mean over positions, a row a sample."""
+    if output.ndim == 2:
+        return output.double()
+    positions = tuple(range(2, output.ndim)) if output.ndim >= 4 else (1,)
+    return output.mean(positions, dtype=torch.float64)
+
+
+@torch.no_grad()
+def layer_features(
+    network: nn.Module, observations: Tensor, layers: Collection[str] | None = None
+) -> dict[str, Float[Tensor, "batch unit"]]:
+    """Runs a network once and returns the feature rows of its layers.
+
+    Args:
+        network: Any module, in eval mode.
+        observations: A batch as the network takes it.
+        layers: The layer ids to keep; None: all.
+    """
+    features: dict[str, Tensor] = {}
+
+    def keep(layer: Layer, output: Tensor, _: Tensor | None) -> None:
+        if output.ndim >= 2 and (layers is None or layer.id in layers):
+            features[layer.id] = feature_rows(output)
+
+    with capture(network, keep):
+        network(observations)
+    return features
+
+
+def feature_batches(
+    subject: "Subject", layers: Collection[str] | None = None, samples: int | None = None
+) -> Iterator[Mapping[str, Float[Tensor, "batch unit"]]]:
+    """Yields the feature rows of a checkpoint's layers, batch by batch."""
+    network = subject.network()
+    for batch in subject.batches(BATCH, samples):
+        yield layer_features(network, batch, layers)
+
+
+def stored_features(
+    subject: "Subject", layers: Collection[str], samples: int
+) -> dict[str, Float[Tensor, "sample unit"]]:
+    """Returns the feature matrices of at most `samples` observations, spread evenly over the set: held in memory."""
+    parts: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+    for features in feature_batches(subject, layers, samples):
+        for layer, rows in features.items():
+            parts[layer].append(rows)
+    return {layer: torch.cat(rows) for layer, rows in parts.items() if rows}

@@ -1,0 +1,193 @@
+"""Saturation: the test of every nonlinearity on networks of known state, slopes against autograd, CReLU, edges."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from probe.analysis import plan
+from probe.checkpoints import open_series
+from probe.observations import open_observations
+from probe.probes.base import Reading
+from probe.probes.saturation import Saturation, UnitSums, saturated_values, slopes
+from tests.probe.probes.subjects import Features, Made, by_metric
+from tests.probe.series import write_observations, write_series
+
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "mish": F.mish,
+    "leaky_relu": F.leaky_relu,
+}
+
+
+def noise(samples: int = 150, units: int = 4, seed: int = 0) -> Tensor:
+    return torch.randn(samples, units, generator=torch.Generator().manual_seed(seed))
+
+
+def readings(
+    module: nn.Module, pre_activations: Tensor, layer: str = "encoder.0", batch: int = 64
+) -> dict[str, Reading]:
+    return by_metric(Saturation().measure(Made(Features(module), pre_activations, batch=batch)), layer)
+
+
+def values(found: dict[str, Reading]) -> dict[str, float | None]:
+    return {metric: each.value for metric, each in found.items()}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_slopes_are_those_of_autograd(function: str) -> None:
+    z = torch.linspace(-6, 6, 40, dtype=torch.float64).reshape(20, 2).requires_grad_()
+    h = FUNCTIONS[function](z)
+    expected = torch.autograd.grad(h.sum(), z)[0]
+    assert torch.allclose(slopes(function, z.detach(), h.detach()), expected, atol=1e-9)
+
+
+def test_the_tanh_form_of_gelu_has_nearly_the_slope_of_the_exact_one() -> None:
+    z = torch.linspace(-6, 6, 400, dtype=torch.float64)[:, None].requires_grad_()
+    h = F.gelu(z, approximate="tanh")
+    assert torch.allclose(slopes("gelu", z.detach(), h.detach()), torch.autograd.grad(h.sum(), z)[0], atol=1e-3)
+
+
+def test_tanh_saturates_from_2_646652_on_and_sigmoid_from_4_595120() -> None:
+    z = torch.tensor([[2.6466], [2.6467], [-2.6466], [-2.6467]], dtype=torch.float64)
+    assert saturated_values("tanh", torch.tanh(z), 0.01).flatten().tolist() == [False, True, False, True]
+    z = torch.tensor([[4.5951], [4.5952], [-4.5951], [-4.5952]], dtype=torch.float64)
+    assert saturated_values("sigmoid", torch.sigmoid(z), 0.01).flatten().tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize("module", [nn.Tanh(), nn.Sigmoid()], ids=["tanh", "sigmoid"])
+def test_units_at_the_bound_throughout_are_saturated_and_flat(module: nn.Module) -> None:
+    z = 0.5 * noise()
+    z[:, 0] += 20
+    z[:, 1] -= 20
+    z[:50, 2] = 20
+    found = values(readings(module, z))
+    assert found["saturated_unit_fraction"] == found["flat_unit_fraction"] == 0.5
+    assert found["saturated_fraction"] == pytest.approx((2 * 150 + 50) / 600)
+    expected = slopes("tanh" if isinstance(module, nn.Tanh) else "sigmoid", z.double(), module(z.double())).mean()
+    assert found["mean_slope"] == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_a_unit_that_jumps_between_both_bounds_is_saturated_and_not_flat() -> None:
+    z = torch.where(torch.arange(100) % 2 == 0, 20.0, -20.0)[:, None]
+    found = values(readings(nn.Tanh(), z))
+    assert (found["saturated_unit_fraction"], found["flat_unit_fraction"]) == (1, 0)
+    assert found["mean_slope"] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("module", [nn.GELU(), nn.SiLU(), nn.Mish()], ids=["gelu", "silu", "mish"])
+def test_smooth_units_are_saturated_where_they_are_flat_and_pass_no_gradient(module: nn.Module) -> None:
+    z = noise()
+    z[:, 0] -= 40  # silent
+    z[:, 1] = 1.0  # constant, and steep
+    found = values(readings(module, z))
+    assert (found["saturated_unit_fraction"], found["flat_unit_fraction"]) == (0.25, 0.5)
+
+
+@pytest.mark.parametrize("module", [nn.LeakyReLU(0.1), nn.PReLU(init=0.1)], ids=["leaky", "prelu"])
+def test_leaky_units_on_one_side_of_zero_are_linearised(module: nn.Module) -> None:
+    z = noise()
+    z[:, 0] = z[:, 0].abs() + 0.1
+    z[:, 1] = -z[:, 1].abs()
+    found = values(readings(module, z))
+    assert found["linearised_unit_fraction"] == 0.5
+    positive = (z > 0).double().mean().item()
+    assert found["mean_slope"] == pytest.approx(positive + 0.1 * (1 - positive), rel=1e-5)
+
+
+def test_rectifiers_and_nonlinearities_without_a_test_are_not_applicable() -> None:
+    for module in (nn.ReLU(), nn.ELU()):
+        found = readings(module, noise())
+        assert values(found) == {"saturated_unit_fraction": None}
+        assert found["saturated_unit_fraction"].status == "not_applicable"
+
+
+class TwoCalls(nn.Module):
+    """CReLU as two calls on one pre-activation."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.cat([torch.relu(z), torch.relu(-z)], dim=1)
+
+
+class OneCall(nn.Module):
+    """CReLU as one call on both signs side by side."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.relu(torch.cat([z, -z], dim=1))
+
+
+@pytest.mark.parametrize("shape", [(150, 4), (150, 4, 3, 2)], ids=["dense", "convolution"])
+@pytest.mark.parametrize("module", [TwoCalls(), OneCall()], ids=["two calls", "one call"])
+def test_crelu_pairs_of_one_sign_are_counted_among_pairs(module: nn.Module, shape: tuple[int, ...]) -> None:
+    z = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    z[:, 0] = z[:, 0].abs()
+    z[:, 1] = 0
+    findings = Saturation().measure(Made(Features(module), z))
+    found = by_metric(findings, "encoder.0:relu")
+    assert values(found) == {"fixed_sign_fraction": 0.5, "dead_pair_fraction": 0.25}
+    assert {each.units for each in findings.readings if each.layer == "encoder.0:relu"} == {4}
+    if isinstance(module, TwoCalls):
+        assert by_metric(findings, "encoder.0:relu#2")["saturated_unit_fraction"].status == "not_applicable"
+
+
+def test_a_rectifier_of_zeros_is_not_taken_for_crelu() -> None:
+    assert readings(nn.ReLU(), torch.zeros(70, 4))["saturated_unit_fraction"].status == "not_applicable"
+
+
+def test_a_rectifier_that_looks_like_crelu_in_one_batch_is_none() -> None:
+    z = noise(128)
+    z[:64] = torch.cat([z[:64, :2], -z[:64, :2]], dim=1)
+    assert readings(nn.ReLU(), z)["saturated_unit_fraction"].status == "not_applicable"
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_is_not_finite_gives_no_number(bad: float) -> None:
+    z = noise()
+    z[3, 1] = bad
+    for module in (nn.SiLU(), nn.LeakyReLU(), nn.ReLU()):
+        assert {(each.value, each.status) for each in readings(module, z).values()} == {(None, "nonfinite")}
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 100), st.integers(1, 64), st.permutations(range(4)))
+def test_batches_and_the_order_of_units_change_nothing(seed: int, batch: int, order: list[int]) -> None:
+    z = noise(64, seed=seed) + torch.tensor([-5.0, 0, 3, 5])
+    whole = readings(nn.Tanh(), z)
+    parts = readings(nn.Tanh(), z[:, order], batch=batch)
+    assert values(parts) == pytest.approx(values(whole), rel=1e-9)
+
+
+def test_deviations_of_saturated_values_keep_their_digits() -> None:
+    h = 1 - 1e-7 * noise(1000, 3).double().abs()
+    sums = UnitSums("tanh", 0.01)
+    for part in h.split(90):
+        sums.update(torch.atanh(part), part)
+    assert sums.deviation.numpy() == pytest.approx(h.numpy().std(0), rel=1e-6)
+
+
+def test_in_place_nonlinearities_are_read_before_they_overwrite() -> None:
+    z = noise()
+    found = by_metric(Saturation().measure(Made(Features(nn.Linear(4, 4), nn.LeakyReLU(inplace=True)), z)), "encoder.1")
+    plain = Features(nn.Linear(4, 4), nn.LeakyReLU())
+    assert found["linearised_unit_fraction"].value == 0
+    z[:] = 1.0
+    assert by_metric(Saturation().measure(Made(plain, z)), "encoder.1")["linearised_unit_fraction"].value == 1
+
+
+def test_an_analysis_says_that_rectifiers_do_not_saturate(tmp_path: Path) -> None:
+    folder, data = write_series(tmp_path / "run", steps=(0,)), write_observations(tmp_path / "o.h5", samples=100)
+    planned = plan(open_series([folder]), [open_observations(data)], tmp_path / "a.h5", [Saturation()])
+    list(planned.measure())
+    list(planned.examine())
+    with planned.assemble() as analysis:
+        rows = analysis.select(probe="saturation")
+        assert set(rows["layer"]) == {"encoder.relu1", "encoder.relu2"}
+        assert set(rows["status"]) == {"not_applicable"}
