@@ -1,0 +1,124 @@
+"""Aliasing: whether states of very different worth look alike to the network."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probe.features import stored_features
+from probe.probes.base import Finding, Findings, Probe, Reading, Status, register
+from probe.subject import Subject
+
+LEAST_SAMPLES = 30
+"""Observations below which the pairs are too few to say anything."""
+
+
+def cosine_similarities(features: Float[Tensor, "sample unit"]) -> Float[Tensor, "sample sample"]:
+    """Returns the cosine of every two rows, none of which may be zero."""
+    # Divided by the largest entry first, so that no square overflows or vanishes.
+    scaled = features / features.abs().amax(1, keepdim=True)
+    directions: Tensor = scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
+    return directions @ directions.T
+
+
+def mean_over_largest(values: Float[Tensor, "pair"], keys: Float[Tensor, "pair"], share: float) -> float:
+    """Returns the mean of the values with the largest keys, a share of all of them.
+
+    Pairs whose keys are equal at the cut count for an equal part each, so that their order means nothing.
+    """
+    wanted = max(1, round(share * len(keys)))
+    cut = keys.topk(wanted).values[-1]
+    above, level = keys > cut, keys == cut
+    part = (wanted - int(above.sum())) * values[level].mean()
+    return ((values[above].sum() + part) / wanted).item()
+
+
+def aliasing(
+    features: Float[Tensor, "sample unit"], returns: Float[Tensor, "sample"], share: float
+) -> tuple[float, float] | None:
+    """Returns the mean cosine of the pairs whose returns differ most, and of all pairs; None where returns are equal.
+
+    The mean over all pairs is what random pairs have in expectation.
+    """
+    first, second = torch.triu_indices(len(features), len(features), offset=1)
+    differences = (returns[first] - returns[second]).abs()
+    if not bool(differences.any()):
+        return None
+    cosines = cosine_similarities(features)[first, second]
+    return mean_over_largest(cosines, differences, share), cosines.mean().item()
+
+
+@register("aliasing", version=1)
+@dataclass(frozen=True)
+class Aliasing(Probe):
+    """Likeness of the encoder's features for observations whose returns differ most, against random pairs.
+
+    Question: does the network still tell states apart that are worth very different amounts?
+    Formula: over all pairs of at most `rows` observations, spread evenly over the set: `distant_similarity` = mean
+        cosine of the features phi(x), phi(y) in the tenth of the pairs (`share`) with the largest |G(x) - G(y)|, G the
+        stored Monte-Carlo return; `random_similarity` = mean over all pairs, what random ones expect;
+        `aliasing_excess` = the first less the second.
+    Axes: phi is the encoder's last layer, of a convolution the means over positions.
+    Units: cosines in [-1, 1], of rectified features in [0, 1]. 1: states of different worth look the same; an excess
+        below zero: the features tell worth apart. `silent_fraction` = share of observations whose features are all
+        zero, which have no direction and are left out; `rows_used` = those that were used.
+    Status: null and `not_applicable` where the set has no returns or the network no encoder layer; null and
+        `degenerate` where fewer than two observations have features, or all returns are equal; `low_sample` below 30
+        observations; null and `nonfinite` on NaN or infinity in the features.
+    Source: state aliasing, Kumar et al. 2021, arXiv:2010.14498; the shares are this project's own.
+    Do not trust: the value of `distant_similarity` alone, features with a large common mean are alike throughout;
+        observations without a return (cut off by a time limit) are left out, which may leave out the good ones.
+    """
+
+    needs = "network"
+    cost = "costly"
+
+    rows: int = 2000
+    share: float = 0.1
+
+    @torch.no_grad()
+    def measure(self, subject: Subject) -> Findings:
+        """Returns the readings of the encoder's last layer."""
+        layer = next((each for each in reversed(list(subject.statistics)) if _in_encoder(subject, each)), "")
+        if not layer or not subject.has_returns:
+            return _findings(layer, [None] * len(_METRICS), "not_applicable", 0)
+        units = subject.statistics[layer].units
+        if not subject.statistics[layer].finite:
+            return _findings(layer, [None] * len(_METRICS), "nonfinite", units)
+        count = min(self.rows, subject.count)
+        features = stored_features(subject, {layer}, count)[layer]
+        returns = torch.from_numpy(subject.column("returns", count)).double()
+        return _findings(layer, *self.values(features, returns), units)
+
+    def values(
+        self, features: Float[Tensor, "sample unit"], returns: Float[Tensor, "sample"]
+    ) -> tuple[list[float | int | None], Status]:
+        """Returns the values in the order of the metrics, and their status."""
+        known = returns.isfinite()
+        features, returns = features[known], returns[known]
+        speaking = features.any(1)
+        silent = 1 - speaking.double().mean().item() if len(features) else None
+        used = int(speaking.sum())
+        found = aliasing(features[speaking], returns[speaking], self.share) if used >= 2 else None
+        if found is None:
+            return [None, None, None, silent, used], "degenerate"
+        status: Status = "low_sample" if used < LEAST_SAMPLES else "ok"
+        return [*found, found[0] - found[1], silent, used], status
+
+
+_METRICS = ("distant_similarity", "random_similarity", "aliasing_excess", "silent_fraction", "rows_used")
+
+
+def _in_encoder(subject: Subject, layer: str) -> bool:
+    return subject.modules.module_of(layer) == "encoder"
+
+
+def _findings(layer: str, values: list[float | int | None], status: Status, units: int) -> Findings:
+    module = "" if layer else "encoder"
+    return Findings(
+        [
+            Finding(Reading(name, value, status), layer, module, units)
+            for name, value in zip(_METRICS, values, strict=True)
+        ]
+    )

@@ -1,0 +1,164 @@
+"""Redundancy: units that say what another unit says, and layers that say what the layer before said."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from probe.features import feature_batches
+from probe.probes.base import Finding, Findings, Probe, Reading, Status, register
+from probe.probes.rank import SAMPLES_PER_UNIT
+from probe.statistics.covariance import CrossCovariance, linear_cka
+from probe.statistics.layer import MAXIMUM_FEATURES
+from probe.subject import Subject
+
+LEAST_SAMPLES = 30
+"""Samples below which chance alone correlates units."""
+ROUNDING = 1e-5
+"""Relative difference up to which two float32 outputs, or one at two observations, are the same number."""
+
+
+def varying_units(covariance: Float[Tensor, "unit unit"], means: Float[Tensor, "unit"]) -> Bool[Tensor, "unit"]:
+    """Returns which units vary by more than rounding: std > 1e-5 of their root mean square."""
+    variance = covariance.diagonal().clamp(min=0.0)
+    return variance > ROUNDING**2 * (variance + means.square())
+
+
+def correlated_units(
+    covariance: Float[Tensor, "unit unit"], varying: Bool[Tensor, "unit"], above: float
+) -> Bool[Tensor, "unit"]:
+    """Returns which units have |correlation| above a bound with another unit; constant ones correlate with none."""
+    deviation = torch.where(varying, covariance.diagonal().clamp(min=0.0).sqrt(), torch.inf)
+    correlation = (covariance / torch.outer(deviation, deviation)).fill_diagonal_(0.0)
+    return (correlation.abs() > above).any(1)
+
+
+def copied_units(
+    covariance: Float[Tensor, "unit unit"], means: Float[Tensor, "unit"], varying: Bool[Tensor, "unit"]
+) -> Bool[Tensor, "unit"]:
+    """Returns which varying units have a copy: E(h_i - h_j)^2 within rounding of E h_i^2."""
+    variance = covariance.diagonal()
+    distance = variance[:, None] + variance[None, :] - 2 * covariance + (means[:, None] - means[None, :]).square()
+    same = distance <= ROUNDING**2 * (variance + means.square())[:, None]
+    return (same & varying[:, None] & varying[None, :]).fill_diagonal_(False).any(1)
+
+
+def layer_likeness(cross: CrossCovariance, first: CrossCovariance, second: CrossCovariance) -> float | None:
+    """Returns linear CKA; None where no unit of a layer varies by more than rounding."""
+    for own in (first, second):
+        if not bool(varying_units(own.value, own.means[0]).any()):
+            return None
+    return linear_cka(cross.value, first.value, second.value)
+
+
+def cka_reading(metric: str, cka: float | None, samples: int, units: int) -> Reading:
+    """Returns linear CKA by the rule of samples of spectra: null below a sample a unit, low below ten."""
+    if samples < units:
+        return Reading(metric, None, "low_sample")
+    if cka is None:
+        return Reading(metric, None, "degenerate")
+    return Reading(metric, cka, "low_sample" if samples < SAMPLES_PER_UNIT * units else "ok")
+
+
+def compared_layers(subject: Subject) -> list[str]:
+    """Returns the ids of the layers that are finite and narrow enough for a covariance, in call order."""
+    return [layer for layer, each in subject.statistics.items() if each.finite and 0 < each.units <= MAXIMUM_FEATURES]
+
+
+def left_out(subject: Subject, metrics: tuple[str, ...]) -> Iterator[Finding]:
+    """Yields null readings for the layers that `compared_layers` leaves out."""
+    for layer, each in subject.statistics.items():
+        if layer not in compared_layers(subject):
+            status: Status = "not_applicable" if each.finite else "nonfinite"
+            yield from (Finding(Reading(metric, None, status), layer, units=each.units) for metric in metrics)
+
+
+@register("redundancy", version=1)
+@dataclass(frozen=True)
+class Redundancy(Probe):
+    """Share of units that another unit repeats, share that is constant, and the likeness of consecutive layers.
+
+    Question: how many of a layer's units, and of a module's layers, say nothing that another does not say?
+    Formula: `correlated_fraction` = share of units with |correlation| above `correlation` with another unit of the
+        layer; `duplicate_fraction` = share with a copy, E(h_i - h_j)^2 <= 1e-10 E h_i^2, which is float32's rounding;
+        `constant_fraction` = share that do not vary, std <= 1e-5 of the root mean square, and that enter neither of the
+        others; `cka_previous` = linear CKA with the layer before it in the same module, |cov(X, Y)|^2 /
+        (|cov(X, X)| |cov(Y, Y)|).
+    Axes: samples by units; a convolution's features are the means over positions. Every share is of all units.
+    Units: fractions in [0, 1]; CKA in [0, 1], 1 for layers that differ by scale, shift and rotation alone.
+    Status: `low_sample` below 30 samples (CKA: a value below 10 samples a unit, null below one); null and `degenerate`
+        where no unit varies; null and `not_applicable` above 4,096 units, for CKA of a module's first layer too; null
+        and `nonfinite` on NaN or infinity.
+    Source: linear CKA, Kornblith et al. 2019, arXiv:1905.00414; the bound of 0.95 is this project's own.
+    Do not trust: correlation as proof of waste, rectified features share a positive part; CKA at unequal samples.
+    """
+
+    needs = "network"
+    cost = "costly"
+
+    correlation: float = 0.95
+
+    @torch.no_grad()
+    def measure(self, subject: Subject) -> Findings:
+        """Returns the readings of every layer, from one pass that keeps covariances alone."""
+        layers = compared_layers(subject)
+        before = _layers_before(subject, layers)
+        own = {layer: CrossCovariance() for layer in layers}
+        cross = {layer: CrossCovariance() for layer in before}
+        for features in feature_batches(subject, layers):
+            for layer, rows in features.items():
+                own[layer].update(rows, rows)
+                if layer in before:
+                    cross[layer].update(features[before[layer]], rows)
+        found = []
+        for layer, covariance in own.items():
+            readings = self.unit_readings(covariance)
+            if layer in before:
+                cka = layer_likeness(cross[layer], own[before[layer]], covariance)
+                widest = max(cross[layer].value.shape)
+                readings.append(cka_reading("cka_previous", cka, covariance.samples, widest))
+            else:
+                readings.append(Reading("cka_previous", None, "not_applicable"))
+            found += [Finding(reading, layer, units=len(covariance.value)) for reading in readings]
+        return Findings([*found, *left_out(subject, _METRICS)])
+
+    def unit_readings(self, moments: CrossCovariance) -> list[Reading]:
+        """Returns the three shares of one layer, from its covariance with itself."""
+        covariance, (means, _) = moments.value, moments.means
+        varying = varying_units(covariance, means)
+        status: Status = "low_sample" if moments.samples < LEAST_SAMPLES else "ok"
+        constant = Reading("constant_fraction", 1 - _share(varying), status)
+        if not bool(varying.any()):
+            return [
+                Reading("correlated_fraction", None, "degenerate", self.correlation),
+                Reading("duplicate_fraction", None, "degenerate"),
+                constant,
+            ]
+        correlated = _share(correlated_units(covariance, varying, self.correlation))
+        copied = _share(copied_units(covariance, means, varying))
+        return [
+            Reading("correlated_fraction", correlated, status, self.correlation),
+            Reading("duplicate_fraction", copied, status),
+            constant,
+        ]
+
+
+_METRICS = ("correlated_fraction", "duplicate_fraction", "constant_fraction", "cka_previous")
+
+
+def _layers_before(subject: Subject, layers: list[str]) -> dict[str, str]:
+    """Returns layer -> the layer called before it in the same module, for those that have one."""
+    last: dict[str, str] = {}
+    before = {}
+    for layer in layers:
+        module = subject.modules.module_of(layer)
+        if module in last:
+            before[layer] = last[module]
+        last[module] = layer
+    return before
+
+
+def _share(mask: Bool[Tensor, "unit"]) -> float:
+    return mask.double().mean().item()

@@ -1,0 +1,62 @@
+"""Representation shift: how like a layer's features are at two checkpoints."""
+
+from dataclasses import dataclass
+
+import torch
+
+from probe.features import feature_batches
+from probe.probes.base import Finding, Findings, Probe, Reading, register
+from probe.probes.redundancy import cka_reading, compared_layers, layer_likeness, left_out
+from probe.statistics.covariance import CrossCovariance
+from probe.subject import Subject
+
+
+@register("representation-shift", version=1)
+@dataclass(frozen=True)
+class RepresentationShift(Probe):
+    """Linear CKA of each layer's features at two checkpoints, on the same observations.
+
+    Question: does a layer still represent the observations as it did before, up to rotation and scale?
+    Formula: `cka` = |cov(X, Y)|^2 / (|cov(X, X)| |cov(Y, Y)|), X and Y the layer's features at the two checkpoints,
+        Frobenius norms.
+    Axes: samples by units; a convolution's features are the means over positions. Units need no identity.
+    Units: in [0, 1]; 1 is no change but scale, shift and rotation.
+    Status: a value and `low_sample` below 10 samples a unit, null below one; null and `degenerate` where the layer does
+        not vary at one of the two; null and `not_applicable` where only one of them has the layer, or above 4,096
+        units; null and `nonfinite` on NaN or infinity.
+    Source: Kornblith et al. 2019, arXiv:1905.00414.
+    Do not trust: small differences, CKA follows the directions of large variance; values at unequal samples.
+    """
+
+    needs = "pair"
+    cost = "costly"
+
+    @torch.no_grad()
+    def measure_pair(self, earlier: Subject, later: Subject) -> Findings:
+        """Returns the likeness of every layer that both checkpoints have."""
+        known = set(compared_layers(earlier))
+        layers = [layer for layer in compared_layers(later) if layer in known]
+        moments = {layer: [CrossCovariance() for _ in range(3)] for layer in layers}
+        for first, second in zip(feature_batches(earlier, layers), feature_batches(later, layers), strict=True):
+            for layer, (cross, own_first, own_second) in moments.items():
+                cross.update(first[layer], second[layer])
+                own_first.update(first[layer], first[layer])
+                own_second.update(second[layer], second[layer])
+        found = []
+        for layer, (cross, own_first, own_second) in moments.items():
+            cka = layer_likeness(cross, own_first, own_second)
+            reading = cka_reading("cka", cka, cross.samples, max(cross.value.shape))
+            found.append(Finding(reading, layer, units=cross.value.shape[1]))
+        return Findings([*found, *_uncompared(earlier, later)])
+
+
+def _uncompared(earlier: Subject, later: Subject) -> list[Finding]:
+    # A layer that one of the two cannot give has that one's reason.
+    found = {finding.layer: finding for finding in left_out(later, ("cka",))}
+    for finding in left_out(earlier, ("cka",)):
+        if finding.layer in later.statistics:
+            found.setdefault(finding.layer, finding)
+    for layer, statistics in later.statistics.items():
+        if layer not in earlier.statistics:
+            found.setdefault(layer, Finding(Reading("cka", None, "not_applicable"), layer, units=statistics.units))
+    return list(found.values())
