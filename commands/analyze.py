@@ -25,7 +25,7 @@ def analyze(
 ) -> None:
     """Run probes over checkpoint series.
 
-    Example: `probe analyze runs/demo/* --data observations.h5 --out analysis.h5`
+    Example: `probe analyze runs/demo --data observations.h5 --out analysis.h5`
 
     A second run measures only what is new: another threshold or layer needs no forward pass.
     """
