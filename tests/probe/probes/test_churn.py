@@ -12,7 +12,7 @@ from probe.networks import build, preset
 from probe.observations import open_observations
 from probe.probes.base import Findings
 from probe.probes.churn import Churn
-from tests.probe.probes.subjects import subject_of
+from tests.probe.probes.held import subject_of
 from tests.probe.series import write_observations, write_series
 
 OBSERVATIONS = torch.randn(100, 4, generator=torch.Generator().manual_seed(1))

@@ -11,7 +11,7 @@ from probe.networks import ActionSpace, ModuleSpec, NetworkSpec, Stage, build, p
 from probe.probes.base import Finding
 from probe.probes.dormancy import dormant_units
 from probe.probes.pruning import Pruning, highest, random_units
-from tests.probe.probes.subjects import subject_of
+from tests.probe.probes.held import subject_of
 from tests.probe.series import by_hand, kill, write_observations, write_series
 
 OBSERVATIONS = torch.randn(300, 4, generator=torch.Generator().manual_seed(1))

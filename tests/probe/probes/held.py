@@ -1,0 +1,78 @@
+"""Subjects for tests of single probes: a network given by hand, with real statistics, on observations given by hand."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from probe.capture import capture
+from probe.checkpoints.base import Checkpoint
+from probe.modules import ModuleMap
+from probe.observations import ObservationSet
+from probe.statistics.collector import StatisticsCollector
+from probe.subject import Subject
+
+Factory = Callable[[int], nn.Module]
+
+
+class Held(Checkpoint):
+    """A checkpoint that holds its network in memory."""
+
+    def __init__(self, network: nn.Module, fresh: Factory | None = None, step: int = 0) -> None:
+        self._network, self._fresh, self._step = network, fresh, step
+        self.path = Path("memory")
+
+    @property
+    def step(self) -> int:
+        return self._step
+
+    @property
+    def digest(self) -> str:
+        return "0" * 64
+
+    @property
+    def description(self) -> dict[str, Any]:
+        return {"step": self._step}
+
+    @property
+    def modules(self) -> ModuleMap:
+        return ModuleMap.of(("encoder", "actor", "critic"))
+
+    def network(self) -> nn.Module:
+        return copy.deepcopy(self._network).eval()
+
+    def fresh(self, seed: int) -> nn.Module | None:
+        return None if self._fresh is None else self._fresh(seed).eval()
+
+    def prepare(self, batch: Tensor) -> Tensor:
+        return batch
+
+
+class HeldObservations(ObservationSet):
+    """An observation set in memory."""
+
+    def __init__(self, observations: Tensor, columns: dict[str, Any] | None = None) -> None:
+        super().__init__(Path("memory"), len(observations), tuple(observations.shape[1:]), {"sha256": "1" * 64})
+        self._observations, self._columns = observations, columns or {}
+
+    def batches(self, batch_size: int, samples: int | None = None) -> Any:
+        total = self.samples if samples is None else min(samples, self.samples)
+        chosen = torch.arange(total) * self.samples // total
+        yield from self._observations[chosen].split(batch_size)
+
+    def column(self, name: str) -> Any:
+        return np.asarray(self._columns[name])
+
+
+def subject_of(
+    network: nn.Module, observations: Tensor, fresh: Factory | None = None, columns: dict[str, Any] | None = None
+) -> Subject:
+    """Measures a network's layers and returns it as probes see it."""
+    collector = StatisticsCollector()
+    with torch.no_grad(), capture(network.eval(), collector):
+        network(observations)
+    return Subject(Held(network, fresh), HeldObservations(observations, columns), collector.layers, {})
