@@ -1,0 +1,233 @@
+"""Signal: which of a layer's directions would come back on other observations, and which are noise."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from probe.features import stored_features
+from probe.probes.base import Arrays, Finding, Findings, Probe, Reading, Status, register
+from probe.probes.rank import SAMPLES_PER_UNIT, rank_tolerance
+from probe.statistics.permutation import centred, deflated_rank, leading_count, null_spectrum, surviving
+from probe.subject import Subject
+
+LEAST_TAIL = 5
+"""Singular values below which no slope is fitted."""
+
+
+def halves_by_group(groups: Int[Tensor, "sample"], generator: torch.Generator) -> Bool[Tensor, "sample"] | None:
+    """Returns which rows are in the first of two halves, each group whole in one; None where there is one group.
+
+    Groups come in random order, each into the half that has fewer rows so far.
+    """
+    _, number, sizes = torch.unique(groups, return_inverse=True, return_counts=True)
+    if len(sizes) < 2:
+        return None
+    first, rows = torch.zeros(len(sizes), dtype=torch.bool), [0, 0]
+    for group in torch.randperm(len(sizes), generator=generator).tolist():
+        half = int(rows[0] > rows[1])
+        first[group] = half == 0
+        rows[half] += int(sizes[group])
+    return first[number]
+
+
+def principal_directions(features: Float[Tensor, "sample unit"]) -> Float[Tensor, "direction unit"]:
+    """Returns the right singular vectors of the centred features, by descending singular value, rounding left out."""
+    values: Tensor
+    directions: Tensor
+    _, values, directions = torch.linalg.svd(centred(features), full_matrices=False)
+    return directions[values > rank_tolerance(_largest(features), *features.shape)]
+
+
+def direction_cosines(
+    first: Float[Tensor, "direction unit"], second: Float[Tensor, "other unit"]
+) -> Float[Tensor, "shared"]:
+    """Returns |cosine| between the directions of equal index."""
+    shared = min(len(first), len(second))
+    return (first[:shared] * second[:shared]).sum(1).abs()
+
+
+def subspace_overlap(
+    first: Float[Tensor, "direction unit"], second: Float[Tensor, "other unit"], k: int
+) -> float | None:
+    """Returns the mean squared cosine of the principal angles of the two leading k-dimensional subspaces.
+
+    1: the same subspace. Chance gives k / units. None where a side has fewer than k directions.
+    """
+    if k < 1 or min(len(first), len(second)) < k:
+        return None
+    return (first[:k] @ second[:k].T).square().sum().item() / k
+
+
+def tail_slope(spectrum: Float[Tensor, "rank"], start: float, stop: float) -> tuple[float, float] | None:
+    """Fits ln s_i = a + b ln i by least squares over the indices from start * r to stop * r of r values.
+
+    Returns:
+        (b, R^2), or None where fewer than 5 indices are left. R^2 is 1 for a spectrum that is flat there.
+    """
+    indices = torch.arange(1, len(spectrum) + 1, dtype=torch.float64)
+    inside = (indices >= start * len(spectrum)) & (indices <= stop * len(spectrum))
+    if int(inside.sum()) < LEAST_TAIL:
+        return None
+    x, y = centred(indices[inside].log()[:, None])[:, 0], centred(spectrum[inside].log()[:, None])[:, 0]
+    slope = (x @ y / (x @ x)).item()
+    rest, spread = (y - slope * x).square().sum().item(), (y @ y).item()
+    # Of a flat spectrum both are rounding.
+    return slope, 1 - rest / spread if spread > len(y) * torch.finfo(y.dtype).eps else 1.0
+
+
+def row_autocorrelation(features: Float[Tensor, "sample unit"], groups: Int[Tensor, "sample"]) -> float | None:
+    """Returns the correlation of a group's consecutive rows, over all units: what thinning has left of it.
+
+    None where no group has two rows, or nothing varies.
+    """
+    matrix = centred(features)
+    order = torch.argsort(groups, stable=True)
+    matrix, groups = matrix[order], groups[order]
+    neighbours = groups[1:] == groups[:-1]
+    variance = matrix.square().sum(1).mean()
+    if not bool(neighbours.any()) or variance == 0:
+        return None
+    return ((matrix[1:] * matrix[:-1]).sum(1)[neighbours].mean() / variance).item()
+
+
+@register("signal", version=1)
+@dataclass(frozen=True)
+class Signal(Probe):
+    """How much of a layer's spectrum is signal: directions that reproduce, the rank above a null, the tail's slope.
+
+    Question: is a high rank signal or noise, and a low one an illness or a compact code?
+    Formula: on at most `rows` observations, spread evenly over the set, the features less their column means, with
+        singular values s_i. `rank_above_null` = number of s_i above the 95th percentile, at the same index, of the
+        spectra of matrices whose columns were permuted independently; `deflated_rank_above_null` = those before the
+        first that is not, again for what is left without them, until none is added: strong directions raise the null
+        above weak ones. Of two halves, each episode whole in one, with right singular vectors u_i and v_i:
+        `subspace_overlap` = |U_k V_k'|^2 / k for each k of `directions`, `surviving_overlap` = the same with k =
+        `deflated_rank_above_null`, `direction_cosine` = mean of |u_i . v_i| over i <= k. `tail_slope` = b of the least
+        squares fit ln s_i = a + b ln i over the middle of the spectrum (10 % to 90 % of the numeric rank), `tail_fit` =
+        its R^2. `row_autocorrelation` = correlation of consecutive rows of an episode. `rows_used` = the rows.
+    Axes: samples by units; a convolution's features are the means over positions. The array `signal_spectrum` holds
+        s_i, `signal_null` the null, `signal_cosines` |u_i . v_i|.
+    Units: ranks are numbers of directions; overlaps and cosines in [0, 1], where chance gives an overlap of k / units;
+        a slope of 0 is a flat spectrum, -1 one in which s_i falls like 1 / i.
+    Status: null and `low_sample` below a row a unit (for the halves: in either), a value and `low_sample` below ten;
+        null and `degenerate` where nothing varies, for `surviving_overlap` also where nothing survives; null and
+        `not_applicable` with one episode (halves), fewer than 5 tail values, fewer than k directions, and above
+        `widest` units; null and `nonfinite` on NaN or infinity.
+    Source: parallel analysis, Horn 1965, doi:10.1007/BF02289447, by permutation, Buja & Eyuboglu 1992,
+        doi:10.1207/s15327906mbr2704_2, with deflation, Dobriban & Owen 2019, doi:10.1111/rssb.12301; power law of
+        spectra, Stringer et al. 2019, doi:10.1038/s41586-019-1346-5.
+    Do not trust: the null where `row_autocorrelation` is high, rows then count for fewer than they are and too much
+        survives; the plain `rank_above_null`, of which a twentieth of the units is chance; single cosines of
+        directions with nearly equal singular values, which mix freely (the subspace does not).
+    """
+
+    needs = "network"
+    cost = "costly"
+
+    rows: int = 10_000
+    permutations: int = 20
+    quantile: float = 0.95
+    directions: Sequence[int] = (1, 5, 10)
+    tail_start: float = 0.1
+    tail_stop: float = 0.9
+    widest: int = 1024
+
+    @torch.no_grad()
+    def measure(self, subject: Subject) -> Findings:
+        """Returns the readings and spectra of every layer."""
+        count = min(self.rows, subject.count)
+        chosen = {layer for layer, each in subject.statistics.items() if each.finite and each.units <= self.widest}
+        features = stored_features(subject, chosen, count)
+        groups = torch.from_numpy(subject.column("episodes", count).astype(np.int64))
+        first = halves_by_group(groups, subject.generator("signal-halves"))
+        found: list[Finding] = []
+        arrays: Arrays = {}
+        for layer, statistics in subject.statistics.items():
+            if layer in features:
+                generator = subject.generator("signal-null")
+                readings, arrays[layer] = self.read(features[layer], groups, first, generator)
+            else:
+                status: Status = "not_applicable" if statistics.finite else "nonfinite"
+                readings = [Reading(metric, None, status) for metric in _METRICS]
+            found += [Finding(reading, layer, units=statistics.units) for reading in readings]
+        return Findings(found, arrays)
+
+    def read(
+        self,
+        features: Float[Tensor, "sample unit"],
+        groups: Int[Tensor, "sample"],
+        first: Bool[Tensor, "sample"] | None,
+        generator: torch.Generator,
+    ) -> tuple[list[Reading], dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]]:
+        """Returns one layer's readings and arrays; `first` says which rows are the first half."""
+        (samples, units), tolerance = features.shape, rank_tolerance(_largest(features), *features.shape)
+        spectrum = torch.linalg.svdvals(centred(features))
+        used = Reading("rows_used", samples)
+        if samples < units or not bool((spectrum > tolerance).any()):
+            bad: Status = "low_sample" if samples < units else "degenerate"
+            return [*(Reading(metric, None, bad) for metric in _METRICS[:-1]), used], {}
+        status: Status = "low_sample" if samples < SAMPLES_PER_UNIT * units else "ok"
+        null = null_spectrum(features, self.permutations, self.quantile, generator)
+        above = surviving(spectrum, null, tolerance)
+        settings = (tolerance, self.permutations, self.quantile, generator)
+        kept = deflated_rank(features, leading_count(above), *settings)
+        halves, cosines = self._halves(features, first, kept)
+        readings = [
+            Reading("rank_above_null", int(above.sum()), status, self.quantile),
+            Reading("deflated_rank_above_null", kept, status, self.quantile),
+            *halves,
+            *self._tail(spectrum[spectrum > tolerance], status),
+            _optional("row_autocorrelation", row_autocorrelation(features, groups), status),
+            used,
+        ]
+        named = {"signal_spectrum": spectrum, "signal_null": null, "signal_cosines": cosines}
+        return readings, {name: values.numpy() for name, values in named.items()}
+
+    def _halves(self, features: Tensor, first: Tensor | None, rank: int) -> tuple[list[Reading], Tensor]:
+        """Returns what two halves have in common, and the cosine of each direction."""
+        rows = 0 if first is None else int(torch.minimum(first.sum(), (~first).sum()))
+        units = features.shape[1]
+        if first is None or rows < units:
+            status: Status = "not_applicable" if first is None else "low_sample"
+            return [
+                *(Reading(name, None, status, float(k)) for k in self.directions for name in _BY_DIRECTIONS),
+                Reading("surviving_overlap", None, status),
+            ], torch.zeros(0, dtype=torch.float64)
+        status = "low_sample" if rows < SAMPLES_PER_UNIT * units else "ok"
+        one, other = principal_directions(features[first]), principal_directions(features[~first])
+        cosines = direction_cosines(one, other)
+        readings = []
+        for k in self.directions:
+            mean = cosines[: int(k)].mean().item() if len(cosines) >= k else None
+            overlap = subspace_overlap(one, other, int(k))
+            readings += [
+                _optional("subspace_overlap", overlap, status, float(k)),
+                _optional("direction_cosine", mean, status, float(k)),
+            ]
+        overlap = subspace_overlap(one, other, rank)
+        survived: Status = "degenerate" if overlap is None else status
+        return [*readings, Reading("surviving_overlap", overlap, survived)], cosines
+
+    def _tail(self, spectrum: Tensor, status: Status) -> list[Reading]:
+        slope, fit = tail_slope(spectrum, self.tail_start, self.tail_stop) or (None, None)
+        return [_optional("tail_slope", slope, status), _optional("tail_fit", fit, status)]
+
+
+_BY_DIRECTIONS = ("subspace_overlap", "direction_cosine")
+_METRICS = (
+    *("rank_above_null", "deflated_rank_above_null", *_BY_DIRECTIONS, "surviving_overlap"),
+    *("tail_slope", "tail_fit", "row_autocorrelation", "rows_used"),
+)
+
+
+def _largest(features: Tensor) -> float:
+    """Returns the Frobenius norm, which no singular value exceeds: the scale of rounding before centring."""
+    return features.square().sum().sqrt().item()
+
+
+def _optional(metric: str, value: float | None, status: Status, threshold: float | None = None) -> Reading:
+    return Reading(metric, value, "not_applicable" if value is None else status, threshold)
