@@ -1,0 +1,150 @@
+"""Injection: whether a checkpoint would learn better with new head parameters at the same function."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from math import log
+
+import numpy as np
+from torch import Tensor
+
+from probe.arrays import NDArray
+from probe.errors import ConfigurationError
+from probe.fresh import random_network
+from probe.injection import Cut, Injected, find_cut
+from probe.probes.base import Finding, Findings, Probe, Reading, register
+from probe.probes.fitting import draw_targets, geometric_ratio, observations_of
+from probe.regression import Budget, Curve, fit
+from probe.statistics.paired import paired_t_interval, sign_flip_p
+from probe.subject import Subject
+
+ALPHA = 0.05
+MINIMUM_DRAWS = 5
+"""Below, no p value of the sign-flip test reaches 0.05."""
+MAXIMUM_DRAWS = 20
+CONTROL, INJECTED = "control", "injected"
+
+
+def verdict(controls: Sequence[float], injected: Sequence[float], margin: float) -> int | None:
+    """Returns 1 where plasticity is lost, 0 without evidence of it, None where there are too few draws to say.
+
+    Lost: the sign-flip test on ln(control / injected) gives at most 0.05, and the lower end of that ratio's 95 %
+    interval is above the margin. One without the other is no evidence: a single checkpoint's own head is one draw of
+    parameters, and new ones can be better by a little in every pair.
+    """
+    if len(controls) < MINIMUM_DRAWS:
+        return None
+    ratio = geometric_ratio(controls, injected)
+    if ratio is None:
+        return None
+    logs = np.array([log(first / second) for first, second in zip(controls, injected, strict=True)])
+    return int(sign_flip_p(logs) <= ALPHA and ratio[1] > margin)
+
+
+@register("injection", version=1)
+@dataclass(frozen=True)
+class Injection(Probe):
+    """Whether the network fits new targets better once its head is injected: plasticity lost behind the cut.
+
+    Question: do the checkpoint's own head parameters stand in the way of learning?
+    Formula: out = h(theta) [frozen] + h(theta1') [learns] - h(theta2') [frozen] from the last hidden layer on,
+        theta1' = theta2' newly drawn. The network as it is (arm `control`) and injected (arm `injected`) fit the same
+        random network's outputs with the same budget, order and new Adam, several draws. `final_loss` and its
+        kin as in `fitting`; `loss_difference` = control - injected final loss, a draw at a time and as the mean (draw
+        -1) with a 95 % paired t interval (`_low`, `_high`); `loss_ratio` = control / injected as geometric mean with
+        its interval; `sign_flip_p` = exact one-sided p value of ln(control / injected). `verdict`: 1 plasticity lost (p
+        at most 0.05 and `loss_ratio_low` above the margin), 0 no evidence of loss at this budget, null undecided.
+    Axes: losses are means over observations and all outputs; both arms train the same number of parameters.
+    Units: targets have mean 0 and variance 1; a ratio above 1 says that injection helps.
+    Cost: two arms x draws x steps of training a checkpoint; the injected arm runs the head three times.
+    Status: verdict `low_sample` and null below 5 draws; `nonfinite` and null where training diverged; `degenerate` and
+        null where a loss is zero; `not_applicable` without a hidden nonlinear layer, or where none can be drawn.
+    Source: Nikishin et al. 2023, arXiv:2305.15555; the margin of 1.10 is a user's pre-registered band for `fitting`.
+    Do not trust: 0 as a proof of health; targets are not the task's, and what is lost before the cut stays lost in both
+        arms. A series holds no optimiser, so the control's moments are reset too: it is the moment-reset arm.
+    """
+
+    steps: int = 300
+    batch: int = 256
+    draws: int = 5
+    samples: int = 2560
+    learning_rate: float = 1e-3
+    margin: float = 1.10
+    needs = "network"
+    cost = "costly"
+
+    def __post_init__(self) -> None:
+        """Refuses numbers of draws that the exact test cannot take."""
+        if not 1 <= self.draws <= MAXIMUM_DRAWS:
+            raise ConfigurationError(f"injection.draws is {self.draws}; 1 to {MAXIMUM_DRAWS} are expected.")
+
+    def measure(self, subject: Subject) -> Findings:
+        """Returns the losses of both arms, their paired differences and the verdict."""
+        observations = observations_of(subject, self.samples)
+        try:
+            cut = find_cut(subject.network(), observations[:1])
+        except ConfigurationError:
+            return _not_applicable()
+        curves: dict[str, list[Curve]] = {CONTROL: [], INJECTED: []}
+        for draw in range(self.draws):
+            pair = self._pair(subject, observations, cut, draw)
+            if pair is None:
+                return _not_applicable()
+            for arm, curve in pair.items():
+                curves[arm].append(curve)
+        return Findings([*_losses(curves), *self._comparison(curves)])
+
+    def _pair(self, subject: Subject, observations: Tensor, cut: Cut, draw: int) -> dict[str, Curve] | None:
+        fresh = random_network(subject.checkpoint, subject.generator("injection/fresh", draw).initial_seed())
+        targets = draw_targets(subject, observations, draw)
+        if fresh is None or targets is None:
+            return None
+        arms = {CONTROL: subject.network(), INJECTED: Injected(subject.network(), cut, fresh)}
+        budget = Budget(self.steps, self.batch, self.learning_rate)
+        return {
+            arm: fit(
+                network.eval(),
+                observations,
+                targets["random_network"],
+                budget,
+                subject.generator("injection/order", draw),
+            )
+            for arm, network in arms.items()
+        }
+
+    def _comparison(self, curves: dict[str, list[Curve]]) -> Iterator[Finding]:
+        losses = {arm: [curve.final for curve in several] for arm, several in curves.items()}
+        if not all(curve.finite for several in curves.values() for curve in several):
+            yield from (Finding(Reading(name, None, "nonfinite")) for name in ("loss_difference", "verdict"))
+            return
+        differences = np.array(losses[CONTROL]) - np.array(losses[INJECTED])
+        yield from (
+            Finding(Reading("loss_difference", float(each)), draw=draw) for draw, each in enumerate(differences)
+        )
+        yield from _with_interval("loss_difference", (float(differences.mean()), *paired_t_interval(differences)))
+        ratio = geometric_ratio(losses[CONTROL], losses[INJECTED])
+        if ratio is None:
+            yield from (Finding(Reading(name, None, "degenerate")) for name in ("loss_ratio", "sign_flip_p", "verdict"))
+            return
+        logs: NDArray[np.float64] = np.log(losses[CONTROL]) - np.log(losses[INJECTED])
+        found = verdict(losses[CONTROL], losses[INJECTED], self.margin)
+        yield from _with_interval("loss_ratio", ratio)
+        yield Finding(Reading("sign_flip_p", sign_flip_p(logs)))
+        yield Finding(Reading("verdict", found, "low_sample" if found is None else "ok", self.margin))
+
+
+def _losses(curves: dict[str, list[Curve]]) -> Iterator[Finding]:
+    for arm, several in curves.items():
+        for draw, curve in enumerate(several):
+            for name, value in asdict(curve).items():
+                reading = Reading(f"{name}_loss", *((value, "ok") if curve.finite else (None, "nonfinite")))
+                yield Finding(reading, arm=arm, draw=draw)
+
+
+def _with_interval(metric: str, values: tuple[float, float, float]) -> Iterator[Finding]:
+    for suffix, value in zip(("", "_low", "_high"), values, strict=True):
+        known = value == value
+        yield Finding(Reading(metric + suffix, value if known else None, "ok" if known else "low_sample"))
+
+
+def _not_applicable() -> Findings:
+    return Findings([Finding(Reading("verdict", None, "not_applicable"))])
