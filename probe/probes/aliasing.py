@@ -63,6 +63,7 @@ class Aliasing(Probe):
     Units: cosines in [-1, 1], of rectified features in [0, 1]. 1: states of different worth look the same; an excess
         below zero: the features tell worth apart. `silent_fraction` = share of observations whose features are all
         zero, which have no direction and are left out; `rows_used` = those that were used.
+    Cost: a forward pass over `rows` observations; time and memory grow with their square.
     Status: null and `not_applicable` where the set has no returns or the network no encoder layer; null and
         `degenerate` where fewer than two observations have features, or all returns are equal; `low_sample` below 30
         observations; null and `nonfinite` on NaN or infinity in the features.

@@ -88,6 +88,7 @@ class Collapse(Probe):
     Axes: one layer at one checkpoint, in the light of the checkpoints before it; statistics run over samples and
         positions.
     Units: flags 0 or 1, steps, a count.
+    Cost: none beyond the one pass; it reads the statistics of all checkpoints.
     Status: `silent_since_step` and `collapse_duration` null and `not_applicable` while the layer works; a flag is so
         where its sign has no meaning (FAU of a layer with outputs below zero, rank of one unit, with fewer samples than
         units, or with no spectrum); null and `nonfinite` with NaN or infinity, which neither begins nor ends a

@@ -62,6 +62,7 @@ class PolicyCollapse(Probe):
     Axes: variance and means run over the observations.
     Units: `action_variance` in [0, 1 - 1/actions]; entropies and information in nats; actions are a number in
         [1, actions].
+    Cost: one forward pass a checkpoint.
     Status: `ok`; null and `not_applicable` where the network gives no logits under `actor`; null and `nonfinite` on NaN
         or infinity.
     Source: Moalla et al. 2024, arXiv:2405.00662: a policy whose features died gives its bias alone, whose entropy may

@@ -21,6 +21,7 @@ class RepresentationShift(Probe):
         Frobenius norms.
     Axes: samples by units; a convolution's features are the means over positions. Units need no identity.
     Units: in [0, 1]; 1 is no change but scale, shift and rotation.
+    Cost: a forward pass of both checkpoints a pair, and three times units^2 operations a sample and layer.
     Status: a value and `low_sample` below 10 samples a unit, null below one; null and `degenerate` where the layer does
         not vary at one of the two; null and `not_applicable` where only one of them has the layer, or above 4,096
         units; null and `nonfinite` on NaN or infinity.

@@ -181,6 +181,7 @@ class Saturation(Probe):
     Axes: samples and positions; a unit of a convolution is a channel. Units of CReLU are pairs, half its width, under
         the layer of the first call.
     Units: fractions in [0, 1]; slopes of these functions lie in [0, 1.13], leaky ones at most 1.
+    Cost: one forward pass a checkpoint, in which every value of these nonlinearities is taken to float64.
     Status: null and `not_applicable` for ReLU that is not CReLU (activity has its dead units), for a CReLU layer silent
         throughout, and for nonlinearities without a test here; null and `nonfinite` on NaN or infinity.
     Source: bounds, Juliani & Ash 2024, arXiv:2405.19153 (published code); deviation, Moalla et al. 2024,

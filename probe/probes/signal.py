@@ -94,6 +94,11 @@ def row_autocorrelation(features: Float[Tensor, "sample unit"], groups: Int[Tens
     return ((matrix[1:] * matrix[:-1]).sum(1)[neighbours].mean() / variance).item()
 
 
+def beyond_chance(overlap: float | None, k: int, dimensions: int) -> float | None:
+    """Returns (overlap - c) / (1 - c), c = k / dimensions: 0 is what chance gives, 1 the same subspace."""
+    return None if overlap is None or k >= dimensions else (overlap - k / dimensions) / (1 - k / dimensions)
+
+
 @register("signal", version=1)
 @dataclass(frozen=True)
 class Signal(Probe):
@@ -105,18 +110,22 @@ class Signal(Probe):
         spectra of matrices whose columns were permuted independently; `deflated_rank_above_null` = those before the
         first that is not, again for what is left without them, until none is added: strong directions raise the null
         above weak ones. Of two halves, each episode whole in one, with right singular vectors u_i and v_i:
-        `subspace_overlap` = |U_k V_k'|^2 / k for each k of `directions`, `surviving_overlap` = the same with k =
-        `deflated_rank_above_null`, `direction_cosine` = mean of |u_i . v_i| over i <= k. `tail_slope` = b of the least
-        squares fit ln s_i = a + b ln i over the middle of the spectrum (10 % to 90 % of the numeric rank), `tail_fit` =
-        its R^2. `row_autocorrelation` = correlation of consecutive rows of an episode. `rows_used` = the rows.
+        `subspace_overlap` = |U_k V_k'|^2 / k and `direction_cosine` = mean of |u_i . v_i| over i <= k for each k of
+        `directions`; `surviving_overlap` = (o - c) / (1 - c), o the overlap at k = `deflated_rank_above_null` and
+        c = k / numeric rank, its chance. `tail_slope` = b of the least squares fit ln s_i = a + b ln i over the middle
+        of the spectrum (10 % to 90 % of the numeric rank), `tail_fit` = its R^2. `row_autocorrelation` = correlation of
+        consecutive rows of an episode. `rows_used` = the rows.
     Axes: samples by units; a convolution's features are the means over positions. The array `signal_spectrum` holds
         s_i, `signal_null` the null, `signal_cosines` |u_i . v_i|.
-    Units: ranks are numbers of directions; overlaps and cosines in [0, 1], where chance gives an overlap of k / units;
-        a slope of 0 is a flat spectrum, -1 one in which s_i falls like 1 / i.
+    Units: ranks are numbers of directions; overlaps and cosines in [0, 1], where chance gives an overlap of
+        k / numeric rank; `surviving_overlap` at most 1, where chance gives 0; a slope of 0 is a flat spectrum, -1 one
+        in which s_i falls like 1 / i.
+    Cost: a forward pass over `rows` observations, whose features are held in memory, and a few times `permutations`
+        singular value decompositions of a matrix of that size, each layer.
     Status: null and `low_sample` below a row a unit (for the halves: in either), a value and `low_sample` below ten;
-        null and `degenerate` where nothing varies, for `surviving_overlap` also where nothing survives; null and
-        `not_applicable` with one episode (halves), fewer than 5 tail values, fewer than k directions, and above
-        `widest` units; null and `nonfinite` on NaN or infinity.
+        null and `degenerate` where nothing varies, for `surviving_overlap` also where nothing or everything survives;
+        null and `not_applicable` with one episode (halves), fewer than 5 tail values, fewer than k directions, and
+        above `widest` units; null and `nonfinite` on NaN or infinity.
     Source: parallel analysis, Horn 1965, doi:10.1007/BF02289447, by permutation, Buja & Eyuboglu 1992,
         doi:10.1207/s15327906mbr2704_2, with deflation, Dobriban & Owen 2019, doi:10.1111/rssb.12301; power law of
         spectra, Stringer et al. 2019, doi:10.1038/s41586-019-1346-5.
@@ -175,7 +184,7 @@ class Signal(Probe):
         above = surviving(spectrum, null, tolerance)
         settings = (tolerance, self.permutations, self.quantile, generator)
         kept = deflated_rank(features, leading_count(above), *settings)
-        halves, cosines = self._halves(features, first, kept)
+        halves, cosines = self._halves(features, first, kept, int((spectrum > tolerance).sum()))
         readings = [
             Reading("rank_above_null", int(above.sum()), status, self.quantile),
             Reading("deflated_rank_above_null", kept, status, self.quantile),
@@ -187,7 +196,9 @@ class Signal(Probe):
         named = {"signal_spectrum": spectrum, "signal_null": null, "signal_cosines": cosines}
         return readings, {name: values.numpy() for name, values in named.items()}
 
-    def _halves(self, features: Tensor, first: Tensor | None, rank: int) -> tuple[list[Reading], Tensor]:
+    def _halves(
+        self, features: Tensor, first: Tensor | None, rank: int, dimensions: int
+    ) -> tuple[list[Reading], Tensor]:
         """Returns what two halves have in common, and the cosine of each direction."""
         rows = 0 if first is None else int(torch.minimum(first.sum(), (~first).sum()))
         units = features.shape[1]
@@ -208,7 +219,7 @@ class Signal(Probe):
                 _optional("subspace_overlap", overlap, status, float(k)),
                 _optional("direction_cosine", mean, status, float(k)),
             ]
-        overlap = subspace_overlap(one, other, rank)
+        overlap = beyond_chance(subspace_overlap(one, other, rank), rank, dimensions)
         survived: Status = "degenerate" if overlap is None else status
         return [*readings, Reading("surviving_overlap", overlap, survived)], cosines
 

@@ -52,8 +52,8 @@ def deflated_rank(
 
     A permutation spreads a strong direction's energy over the whole null, above weak directions that are as real. So
     those found are taken out and the rest is tested by itself, until nothing is added (deflation: Dobriban & Owen 2019,
-    doi:10.1111/rssb.12301). What is left after k directions has units - k dimensions and its permutations have all, so
-    their spectra are scaled by sqrt(units / (units - k)): the same energy a dimension.
+    doi:10.1111/rssb.12301). Noise has a dimension for each of the n columns that vary, and its permutations too; what
+    is left of it after k directions has n - k, so the null is scaled by sqrt(n / (n - k)): the same energy a dimension.
 
     Args:
         features: A row a sample.
@@ -63,12 +63,14 @@ def deflated_rank(
         quantile: Of the null at each index.
         generator: Draws the permutations.
     """
-    left, spectrum, right = torch.linalg.svd(centred(features), full_matrices=False)
-    units, usable = features.shape[1], int((spectrum > tolerance).sum())
+    matrix = centred(features)
+    left, spectrum, right = torch.linalg.svd(matrix, full_matrices=False)
+    usable = int((spectrum > tolerance).sum())
+    varying = min(int((torch.linalg.vector_norm(matrix, dim=0) > tolerance).sum()), len(matrix) - 1)
     rank, gained = leading, leading
-    while gained and rank < usable:
+    while gained and rank < min(usable, varying):
         rest = (left[:, rank:] * spectrum[rank:]) @ right[rank:]
         null = null_spectrum(rest, permutations, quantile, generator)[: len(spectrum) - rank]
-        gained = leading_count(surviving(spectrum[rank:], null * (units / (units - rank)) ** 0.5, tolerance))
+        gained = leading_count(surviving(spectrum[rank:], null * (varying / (varying - rank)) ** 0.5, tolerance))
         rank += gained
     return rank

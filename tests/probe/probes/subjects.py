@@ -81,7 +81,7 @@ def by_metric(findings: Findings, layer: str) -> dict[str, Reading]:
     return {
         each.reading.metric
         if names.count(each.reading.metric) == 1
-        else f"{each.reading.metric}@{each.reading.threshold}": each.reading
+        else f"{each.reading.metric}@{each.reading.threshold:g}": each.reading
         for each in findings.readings
         if each.layer == layer
     }

@@ -17,6 +17,7 @@ from probe.probes.base import Findings, Reading
 from probe.probes.rank import effective_rank
 from probe.probes.signal import (
     Signal,
+    beyond_chance,
     direction_cosines,
     halves_by_group,
     principal_directions,
@@ -123,6 +124,20 @@ def test_strong_directions_do_not_hide_weak_ones_nor_make_noise_of_any_rank_a_si
     leading = leading_count(surviving(svdvals_of(features), null, 1e-9))
     assert leading <= rank
     assert deflated_rank(features, leading, 1e-9, 10, 0.95, stream()) == rank
+
+
+def test_dead_units_hide_no_direction_and_make_none() -> None:
+    for rank in (0, 4):
+        features = torch.cat([low_rank(600, 20, rank, 0.1), torch.zeros(600, 30).double()], dim=1)
+        null = null_spectrum(features, 10, 0.95, stream())
+        leading = leading_count(surviving(svdvals_of(features), null, 1e-9))
+        assert deflated_rank(features, leading, 1e-9, 10, 0.95, stream()) == rank
+
+
+def test_overlap_beyond_chance_is_zero_for_chance_and_one_for_the_same() -> None:
+    assert beyond_chance(0.25, 5, 20) == 0
+    assert beyond_chance(1.0, 5, 20) == 1
+    assert beyond_chance(1.0, 20, 20) is None and beyond_chance(None, 0, 20) is None
 
 
 def test_features_without_noise_have_their_rank() -> None:
