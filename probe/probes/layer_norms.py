@@ -1,0 +1,203 @@
+"""Layer norms: the size of weights, features, pre-activations and gradients, and how it changes over depth."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from probe.capture import Layer, capture
+from probe.depth import depth_ratio, log_slope, verdict
+from probe.gradients import LOSSES, LossGradient, offline_gradients
+from probe.probes.base import Finding, Findings, Probe, Reading, Status, register
+from probe.readings import ALL
+from probe.subject import Subject
+from probe.weights import WeightLayer, hidden_layers, named_tensors, owner, weight_layers
+
+_BATCH = 64
+
+
+def tensor_readings(values: Float[Tensor, "..."]) -> list[Reading]:
+    """Returns L2 norm, RMS, mean absolute value, largest absolute value and signed mean of a tensor's entries."""
+    flat = values.detach().double().flatten()
+    names = ("weight_l2", "weight_rms", "weight_mean_abs", "weight_max", "weight_mean")
+    if not len(flat):
+        return [Reading(name, None, "not_applicable") for name in names]
+    if not bool(flat.isfinite().all()):
+        return [Reading(name, None, "nonfinite") for name in names]
+    norm = flat.norm().item()
+    found = (norm, norm / sqrt(len(flat)), flat.abs().mean().item(), flat.abs().max().item(), flat.mean().item())
+    return [Reading(name, value) for name, value in zip(names, found, strict=True)]
+
+
+def depth_readings(quantity: str, values: Sequence[float], fall: float) -> list[Reading]:
+    """Returns the log-slope over depth, last over first, and the verdict that this ratio gives.
+
+    Args:
+        quantity: What the metrics' names begin with.
+        values: One a hidden layer, in call order.
+        fall: A ratio below this vanishes, one above its inverse explodes.
+    """
+    few, ratio, slope = len(values) < 2, depth_ratio(values), log_slope(values)
+    missing: Status = "not_applicable" if few else "degenerate"
+    if any(not value < float("inf") for value in values):
+        missing = "nonfinite"
+    return [
+        Reading(f"{quantity}_depth_log_slope", slope, missing if slope is None else "ok"),
+        Reading(f"{quantity}_depth_ratio", ratio, missing if ratio is None else "ok"),
+        Reading(f"{quantity}_depth_verdict", None if ratio is None else verdict(ratio, fall),
+                missing if ratio is None else "ok", threshold=fall),
+    ]  # fmt: skip
+
+
+@dataclass
+class LayerSizes:
+    """Sums over samples of a nonlinearity's input and output."""
+
+    layer: Layer
+    samples: int = 0
+    units: int = 0
+    values: int = 0
+    norms: dict[str, float] = field(default_factory=dict)
+    squares: dict[str, float] = field(default_factory=dict)
+
+    def add(self, name: str, values: Float[Tensor, "batch ..."]) -> None:
+        """Adds the L2 norms and squared norms of a batch, taken in float64."""
+        squared = values.detach().flatten(1).double().square().sum(dim=1)
+        self.norms[name] = self.norms.get(name, 0.0) + squared.sqrt().sum().item()
+        self.squares[name] = self.squares.get(name, 0.0) + squared.sum().item()
+
+    def rms(self, name: str) -> float:
+        """Root mean square over samples, units and positions."""
+        return sqrt(self.squares[name] / self.values)
+
+    def mean_norm(self, name: str) -> float:
+        """Mean over samples of the L2 norm."""
+        return self.norms[name] / self.samples
+
+
+def layer_sizes(subject: Subject, network: nn.Module) -> list[LayerSizes]:
+    """Runs the observations once and returns the sizes of every nonlinearity, in call order."""
+    found: dict[str, LayerSizes] = {}
+
+    def consume(layer: Layer, output: Tensor, before: Tensor | None) -> None:
+        sizes = found.setdefault(layer.id, LayerSizes(layer))
+        sizes.samples += len(output)
+        sizes.units = output.shape[1 if output.ndim >= 4 else -1]
+        sizes.values += output.numel()
+        sizes.add("feature", output)
+        if before is not None:
+            sizes.add("preactivation", before)
+
+    with torch.no_grad(), capture(network, consume, pre_activation=True):
+        for batch in subject.batches(_BATCH):
+            network(batch)
+    return sorted(found.values(), key=lambda sizes: sizes.layer.position)
+
+
+@register("layer-norms", version=1)
+@dataclass(frozen=True)
+class LayerNorms(Probe):
+    """Sizes of weights, features, pre-activations and gradients of every layer, and whether they vanish or explode.
+
+    Question: do weights grow, and does the signal or its gradient die out or blow up on its way through the layers?
+    Formula: of every parameter, of the weight in use where spectral normalisation stores another, and of all parameters
+        of a module and of the network together: `weight_l2`, `weight_rms` = |w|_2 / sqrt(entries), `weight_mean_abs`,
+        `weight_max` = max |w|, `weight_mean` (signed). Of every nonlinearity's output and input: `feature_norm` and
+        `preactivation_norm` = mean over samples of the L2 norm, `feature_rms` and `preactivation_rms` = root mean
+        square of all values. Of every layer with parameters, for each offline loss (critic: squared error to the stored
+        return; actor: -log pi(action) x standardised return): `gradient_norm_critic`, `gradient_norm_actor` = L2 norm
+        of the mean gradient of all its parameters,
+        `zero_gradient_fraction_<loss>` = share of its entries that are exactly 0; of a weight layer also
+        `gradient_rms_<loss>` = root mean square over units of the norm of a unit's incoming gradient. For each of
+        `feature_rms`, `preactivation_rms`, `gradient_rms_<loss>`, over a module's hidden layers in call order:
+        `<quantity>_depth_log_slope` = slope of the least-squares line through ln(value), `_depth_ratio` = last / first,
+        `_depth_verdict` = -1 (vanishes, ratio below the threshold), 1 (explodes, ratio above its inverse), else 0.
+    Axes: one number a tensor, layer or module; heads have norms of their own but are no part of the depth measures.
+    Units: those of weights, features and loss over weight; the slope is nats a layer.
+    Status: gradients `not_applicable` and null where the set has no returns, or where the loss does not depend on the
+        layer; slope and ratio `not_applicable` below two hidden layers, `degenerate` where a value that they divide by
+        or take the logarithm of is 0; `nonfinite` where a value is.
+    Source: weights as Juliani & Ash 2024, arXiv:2405.19153 (RMS of all parameters) and Dohare et al. 2024 (mean |w|);
+        vanishing below 0.1 of the first layer is a convention without a source.
+    Do not trust: norms of layers of unlike width side by side, use the RMS; a feature norm that stays flat while units
+        die; gradients of sets collected with unlike policies.
+    """
+
+    fall: float = 0.1
+    needs = "gradient"
+    cost = "costly"
+
+    def measure(self, subject: Subject) -> Findings:
+        """Returns the readings of tensors, layers, modules and the network."""
+        network = subject.network().eval()
+        sizes = layer_sizes(subject, network)
+        gradients = offline_gradients(subject)
+        hidden = hidden_layers(network, subject.layers)
+        found = [*_of_weights(subject, network), *_of_features(sizes)]
+        for loss in LOSSES:
+            found += _of_gradients(loss, gradients.get(loss), network)
+        chains = {
+            f"{name}_rms": [(each.layer.id, each.rms(name)) for each in sizes] for name in ("feature", "preactivation")
+        }
+        for loss in LOSSES:
+            chains[f"gradient_rms_{loss}"] = list(_chain(gradients.get(loss), hidden))
+        for quantity, chain in chains.items():
+            for module in subject.modules.names:
+                values = [value for layer, value in chain if subject.modules.module_of(layer) == module]
+                found += [Finding(each, module=module) for each in depth_readings(quantity, values, self.fall)]
+        return Findings(found)
+
+
+def _of_weights(subject: Subject, network: nn.Module) -> Iterator[Finding]:
+    for name, tensor in named_tensors(network).items():
+        units = len(tensor) if tensor.ndim else 1
+        yield from (Finding(each, layer=name, units=units) for each in tensor_readings(tensor))
+    parameters = [(name, parameter.detach().flatten()) for name, parameter in network.named_parameters()]
+    for module in (*subject.modules.names, ALL):
+        own = [flat for name, flat in parameters if module in (ALL, subject.modules.module_of(name))]
+        entries = torch.cat(own) if own else torch.zeros(0)
+        yield from (Finding(each, module=module) for each in tensor_readings(entries))
+
+
+def _of_features(sizes: Sequence[LayerSizes]) -> Iterator[Finding]:
+    for each in sizes:
+        for name in ("feature", "preactivation"):
+            for metric, value in ((f"{name}_norm", each.mean_norm(name)), (f"{name}_rms", each.rms(name))):
+                yield Finding(_finite(metric, value), layer=each.layer.id, units=each.units)
+
+
+def _of_gradients(loss: str, gradient: LossGradient | None, network: nn.Module) -> Iterator[Finding]:
+    by_layer = {} if gradient is None else gradient.by_layer()
+    for path in dict.fromkeys(owner(name) for name, _ in network.named_parameters()):
+        entries = by_layer.get(path)
+        norm = None if entries is None else entries.norm().item()
+        zero = None if entries is None or not bool(entries.isfinite().all()) else (entries == 0).double().mean().item()
+        yield Finding(_finite(f"gradient_norm_{loss}", norm), layer=path)
+        status: Status = "not_applicable" if entries is None else "nonfinite" if zero is None else "ok"
+        yield Finding(Reading(f"zero_gradient_fraction_{loss}", zero, status), layer=path)
+    for layer in weight_layers(network):
+        value = None if gradient is None else _unit_rms(gradient, layer)
+        yield Finding(_finite(f"gradient_rms_{loss}", value), layer=layer.path, units=layer.units)
+    whole = torch.cat(list(by_layer.values())).norm().item() if by_layer else None
+    yield Finding(_finite(f"gradient_norm_{loss}", whole))
+
+
+def _unit_rms(gradient: LossGradient, layer: WeightLayer) -> float | None:
+    entries = gradient.of(layer)
+    return None if entries is None else float(entries.norm()) / sqrt(layer.units)
+
+
+def _chain(gradient: LossGradient | None, hidden: Sequence[WeightLayer]) -> Iterator[tuple[str, float]]:
+    for layer in hidden:
+        value = None if gradient is None else _unit_rms(gradient, layer)
+        if value is not None:
+            yield layer.path, value
+
+
+def _finite(metric: str, value: float | None) -> Reading:
+    if value is None:
+        return Reading(metric, None, "not_applicable")
+    return Reading(metric, value) if value < float("inf") else Reading(metric, None, "nonfinite")
