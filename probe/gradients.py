@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probe.arrays import NDArray
+from probe.outputs import named_outputs
 from probe.policies import log_probabilities
 from probe.subject import Subject
 from probe.weights import WeightLayer, owner
@@ -79,7 +80,7 @@ def _pass(subject: Subject) -> dict[str, LossGradient]:
     known = returns.isfinite()
     count = int(known.sum())
     for batch, targets, advantages, actions in _rows(subject, returns, known):
-        losses = _losses(network(batch), targets, advantages, actions)
+        losses = _losses(named_outputs(network, batch), targets, advantages, actions)
         for index, (name, loss) in enumerate(losses.items()):
             keep = index + 1 < len(losses)
             gradients = torch.autograd.grad(loss, list(trained.values()), retain_graph=keep, allow_unused=True)

@@ -1,6 +1,7 @@
 """What the modules of a network are given when it runs."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,10 @@ def input_shapes(
     shapes: dict[str, set[tuple[int, ...]]] = {name: set() for name in modules}
 
     def follow(name: str, module: nn.Module) -> RemovableHandle:
-        return module.register_forward_pre_hook(lambda _, inputs: shapes[name].add(tuple(inputs[0].shape[1:])))
+        def note(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+            shapes[name].update(tuple(each.shape[1:]) for each in inputs[:1] if isinstance(each, Tensor))
+
+        return module.register_forward_pre_hook(note)
 
     handles = [follow(name, module) for name, module in modules.items()]
     try:
@@ -28,13 +32,17 @@ def input_shapes(
 
 @torch.no_grad()
 def module_inputs(network: nn.Module, module: nn.Module, batches: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Yields what a module is given first in each forward pass of the network."""
+    """Yields the first tensor that a module is given in each forward pass; nothing where it is given none."""
     given: list[Tensor] = []
-    handle = module.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].clone()))
+
+    def note(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        given.extend(each.clone() for each in inputs[:1] if isinstance(each, Tensor))
+
+    handle = module.register_forward_pre_hook(note)
     try:
         for batch in batches:
             network(batch)
-            yield given[0]
+            yield from given[:1]
             given.clear()
     finally:
         handle.remove()

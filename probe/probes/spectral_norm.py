@@ -150,16 +150,17 @@ class SpectralNorms(Probe):
         if encoder is None:
             return [_missing("lipschitz_bound"), _missing("lipschitz_observed")]
         bound = lipschitz_bound(encoder, norms)
-        inputs = torch.cat(list(module_inputs(network, encoder, subject.batches(_BATCH, self.pairs_among))))
+        given = list(module_inputs(network, encoder, subject.batches(_BATCH, self.pairs_among)))
         with torch.no_grad():
             encoder.double()  # so that rounding of close pairs' features is no slope
-            outputs = torch.cat([encoder(rows.double()) for rows in torch.split(inputs, _BATCH)])
-        finite = bool(outputs.isfinite().all())
-        observed = largest_ratio(inputs, outputs) if finite else None
-        status: Status = "nonfinite" if not finite else "degenerate" if observed is None else "ok"
+            outputs = [encoder(rows.double()) for rows in given]
+        if not outputs or not all(isinstance(each, Tensor) for each in outputs):
+            observed = _missing("lipschitz_observed")
+        else:
+            observed = _observed(torch.cat(given), torch.cat(outputs))
         return [
             _missing("lipschitz_bound") if bound is None else Reading("lipschitz_bound", bound),
-            Reading("lipschitz_observed", observed, status),
+            observed,
         ]
 
 
@@ -224,6 +225,13 @@ def _circular_norm(layer: WeightLayer, sizes: set[Shape]) -> Reading:
         norms = [circular_norm(layer.effective, (size[1], size[2]), stride) for size in sizes]
     known = [norm for norm in norms if norm is not None]
     return Reading("circular_norm", max(known), "ok") if len(known) == len(norms) else _missing("circular_norm")
+
+
+def _observed(inputs: Tensor, outputs: Tensor) -> Reading:
+    if not bool(outputs.isfinite().all()):
+        return Reading("lipschitz_observed", None, "nonfinite")
+    ratio = largest_ratio(inputs, outputs)
+    return Reading("lipschitz_observed", ratio, "degenerate" if ratio is None else "ok")
 
 
 def _missing(metric: str) -> Reading:

@@ -206,3 +206,8 @@ def test_spectra_and_curves_are_kept() -> None:
     arrays = findings.arrays["encoder.0"]
     assert arrays["weight_singular_values"].shape == (3,) and arrays["power_estimates"].shape == (2, 20)
     assert (arrays["power_estimates"][:, 1:] >= arrays["power_estimates"][:, :-1] - 1e-12).all()
+
+
+def test_a_recurrent_encoder_is_not_applicable() -> None:
+    found = measured(wrapped(nn.GRU(2, 3)), torch.eye(2))
+    assert {found["encoder", f"lipschitz_{each}", None].status for each in ("bound", "observed")} == {"not_applicable"}
