@@ -15,6 +15,8 @@ from probe.outputs import named_outputs, stacked
 
 _CHUNK = 64
 """Observations a forward pass: activations of the usual networks stay in the cache."""
+_STEP_CHUNK = 256
+"""Observations a backward pass: larger batches are summed over chunks, so that memory stays bounded."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def fit(
 
 def _step(network: nn.Module, observations: Tensor, targets: Tensor, optimizer: torch.optim.Optimizer) -> None:
     optimizer.zero_grad(set_to_none=True)
-    for part, wanted in zip(torch.split(observations, _CHUNK), torch.split(targets, _CHUNK), strict=True):
+    for part, wanted in zip(torch.split(observations, _STEP_CHUNK), torch.split(targets, _STEP_CHUNK), strict=True):
         with _precision(part):
             outputs = named_outputs(network, part)
         error = stacked(outputs) - wanted

@@ -60,8 +60,8 @@ def test_the_loss_is_the_mean_over_observations_and_outputs() -> None:
     assert mean_squared_error(network, OBSERVATIONS, wanted) == pytest.approx(errors.square().mean().item(), rel=1e-6)
 
 
-def test_one_step_is_adams_on_the_whole_batch() -> None:
-    # 150 observations: the step sums over chunks of unequal size.
+def test_one_step_is_adams_on_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("probe.regression._STEP_CHUNK", 64)  # 150 observations: chunks of unequal size
     network, second = mlp(), mlp()
     fit(network, OBSERVATIONS[:150], targets()[:150], Budget(1, 150, 0.01), torch.Generator().manual_seed(0))
     optimizer = torch.optim.Adam(second.parameters(), 0.01)

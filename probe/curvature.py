@@ -1,0 +1,152 @@
+"""Per-sample gradients as Gram matrices in bounded memory, and the largest eigenvalues of a Hessian by Lanczos."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call, grad, jvp
+
+from probe.outputs import named_outputs
+
+CHUNK_BYTES = 2**28
+"""Memory of one chunk of per-sample gradients; two are held at once."""
+_COLUMNS = 65_536
+
+Parameters = dict[str, Tensor]
+Objective = Callable[[dict[str, Tensor], tuple[Tensor, ...]], Tensor]
+"""(outputs of some observations by name, (batch, column); their rows of each column of data) -> (batch,) scalars."""
+
+
+class _Outputs(nn.Module):
+    """A network whose outputs have names."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Tensor) -> dict[str, Tensor]:
+        return named_outputs(self.network, batch)
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """One scalar function of the parameters for each observation."""
+
+    network: nn.Module
+    observations: Tensor
+    objective: Objective
+    data: tuple[Tensor, ...] = ()
+    """Columns of one value an observation, such as actions and returns."""
+
+    @property
+    def parameters(self) -> Parameters:
+        """The parameters that the objective has gradients to."""
+        return {f"network.{k}": each.detach() for k, each in self.network.named_parameters() if each.requires_grad}
+
+    def mean(self, parameters: Parameters, rows: slice = slice(None)) -> Tensor:
+        """Returns the mean objective of some observations."""
+        outputs = functional_call(_Outputs(self.network), parameters, (self.observations[rows],))
+        return self.objective(outputs, tuple(each[rows] for each in self.data)).mean()
+
+    def gradients(self, rows: slice) -> Float[Tensor, "batch parameter"]:
+        """Returns the gradients of the objectives of some observations, one a row.
+
+        One backward pass an observation: on a CPU vmap's grouped convolutions are several times slower.
+        """
+        parameters, gradient = self.parameters, grad(self.mean)
+        found = []
+        for row in range(len(self.observations))[rows]:
+            single = gradient(parameters, slice(row, row + 1))
+            found.append(torch.cat([each.detach().flatten() for each in single.values()]))
+        return torch.stack(found)
+
+
+def gram_of(first: Float[Tensor, "batch parameter"], second: Float[Tensor, "other parameter"]) -> Tensor:
+    """Returns first @ second' in float64, (batch, other), without a float64 copy of either."""
+    blocks = zip(torch.split(first, _COLUMNS, dim=1), torch.split(second, _COLUMNS, dim=1), strict=True)
+    total = torch.zeros(len(first), len(second), dtype=torch.float64)
+    for left, right in blocks:
+        total += left.double() @ right.double().T
+    return total
+
+
+def gradient_gram(objectives: Objectives, chunk_bytes: int = CHUNK_BYTES) -> Float[Tensor, "batch batch"]:
+    """Returns G G', G the gradients of all objectives, one a row; rows are computed again instead of kept."""
+    count = len(objectives.observations)
+    width = sum(each.numel() for each in objectives.parameters.values())
+    rows = max(1, min(count, chunk_bytes // (4 * max(width, 1))))
+    chunks = [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
+    gram = torch.zeros(count, count, dtype=torch.float64)
+    for index, chunk in enumerate(chunks):
+        held = objectives.gradients(chunk)
+        for other in chunks[index:]:
+            block = gram_of(held, held if other is chunk else objectives.gradients(other))
+            gram[chunk, other], gram[other, chunk] = block, block.T
+    return gram
+
+
+def lanczos(
+    multiply: Callable[[Float[Tensor, "parameter"]], Float[Tensor, "parameter"]],
+    size: int,
+    iterations: int,
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "value"], Float[Tensor, "value"]]:
+    """Returns the Ritz values of a symmetric matrix, descending, and the residual norm of each.
+
+    Every Ritz value lies within its residual of an eigenvalue. All directions are kept and made orthogonal twice, so no
+    eigenvalue appears again by rounding. From one starting vector, equal eigenvalues appear once.
+
+    Args:
+        multiply: The matrix times a float64 vector.
+        size: Of the matrix.
+        iterations: Products to make at most; fewer where an invariant subspace is found.
+        generator: Draws the starting vector.
+    """
+    vector = torch.randn(size, generator=generator, dtype=torch.float64)
+    basis = [vector / vector.norm()]
+    diagonal: list[float] = []
+    off: list[float] = []
+    while True:
+        product = multiply(basis[-1])
+        diagonal.append(torch.dot(product, basis[-1]).item())
+        scale = product.norm().item()
+        for _ in range(2):
+            for each in basis:
+                product = product - torch.dot(product, each) * each
+        off.append(product.norm().item())
+        if len(basis) == min(iterations, size) or off[-1] <= 1e-10 * max(scale, 1e-300):
+            break
+        basis.append(product / off[-1])
+    between = torch.tensor(off[:-1], dtype=torch.float64)
+    tridiagonal = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
+    tridiagonal += torch.diag(between, 1) + torch.diag(between, -1)
+    values, vectors = torch.linalg.eigh(tridiagonal)
+    return values.flip(0), (off[-1] * vectors[-1].abs()).flip(0)
+
+
+def hessian_product(objectives: Objectives, chunk: int = 64) -> Callable[[Tensor], Tensor]:
+    """Returns v -> H v, H the Hessian of the mean objective; v and H v are flat, float64.
+
+    `chunk` observations are differentiated at a time.
+    """
+    count = len(objectives.observations)
+    chunks = [slice(start, min(start + chunk, count)) for start in range(0, count, chunk)]
+    parameters = objectives.parameters
+    shapes = {name: each.shape for name, each in parameters.items()}
+    sizes = [each.numel() for each in parameters.values()]
+
+    def multiply(vector: Tensor) -> Tensor:
+        pieces = torch.split(vector.to(next(iter(parameters.values())).dtype), sizes)
+        direction = {name: piece.view(shapes[name]) for name, piece in zip(shapes, pieces, strict=True)}
+        total = torch.zeros_like(vector)
+        for rows in chunks:
+            gradient = grad(partial(objectives.mean, rows=rows))
+            product = jvp(gradient, (parameters,), (direction,))[1]
+            flat = torch.cat([each.detach().reshape(-1) for each in product.values()])
+            total += flat.double() * ((rows.stop - rows.start) / count)
+        return total
+
+    return multiply

@@ -1,0 +1,98 @@
+"""Curvature of real networks: dead ones, missing returns, foreign outputs, and a series."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from probe.analysis import analyze
+from probe.networks import build, preset
+from probe.probes.base import Reading
+from probe.probes.curvature import Curvature
+from tests.probe.probes.held import subject_of
+from tests.probe.series import kill, write_observations, write_series
+
+OBSERVATIONS = torch.randn(40, 4, generator=torch.Generator().manual_seed(1))
+RNG = np.random.default_rng(0)
+COLUMNS = {"actions": RNG.integers(0, 2, 40), "returns": RNG.standard_normal(40)}
+SMALL = Curvature(samples=20, iterations=4, eigenvalues=2)
+
+
+def mlp(dead: int = 0) -> nn.Module:
+    network = build(preset("mlp", (4,), 2, 16), torch.Generator().manual_seed(0))
+    kill(network, dead)
+    return network
+
+
+def measured(network: nn.Module, columns: dict[str, np.ndarray]) -> dict[tuple[str, str], Reading]:
+    found = SMALL.measure(subject_of(network, OBSERVATIONS, columns=columns)).readings
+    assert len({(each.module, each.reading.metric) for each in found}) == len(found)
+    return {(each.module, each.reading.metric): each.reading for each in found}
+
+
+def value(readings: dict[tuple[str, str], Reading], module: str, metric: str) -> float:
+    found = readings[module, metric].value
+    assert found is not None
+    return found
+
+
+def test_ranks_lie_between_one_and_the_samples() -> None:
+    found = measured(mlp(), COLUMNS)
+    for module in ("actor", "critic"):
+        for prefix in ("ntk", "fisher"):
+            assert 1 <= value(found, module, f"{prefix}_effective_rank") <= 20
+            assert value(found, module, f"{prefix}_condition") >= 1
+        assert -1 <= value(found, module, "gradient_cosine") <= 1
+        assert value(found, module, "zero_gradients") == 0
+        assert value(found, module, "hessian_eigenvalue_1") >= value(found, module, "hessian_eigenvalue_2")
+
+
+def test_a_dead_network_moves_only_its_output_bias() -> None:
+    found = measured(mlp(dead=16), COLUMNS)
+    assert value(found, "critic", "ntk_effective_rank") == pytest.approx(1, abs=1e-9)
+    assert value(found, "critic", "ntk_numeric_rank") == 1
+    assert abs(value(found, "critic", "gradient_cosine")) <= 1
+    # Only the bias has curvature: the loss is (b - G)^2, whose second derivative is 2.
+    assert value(found, "critic", "hessian_eigenvalue_1") == pytest.approx(2, rel=1e-5)
+
+
+@torch.no_grad()
+def test_without_a_loss_gradient_the_fisher_is_zero_and_the_kernel_is_not() -> None:
+    network = mlp()
+    network.get_parameter("critic.output.weight").zero_()
+    network.get_parameter("critic.output.bias").fill_(0.5)
+    with torch.enable_grad():
+        found = measured(network, {**COLUMNS, "returns": np.full(40, 0.5)})
+    assert found["critic", "fisher_effective_rank"] == Reading("fisher_effective_rank", None, "degenerate")
+    assert value(found, "critic", "fisher_numeric_rank") == 0
+    assert value(found, "critic", "zero_gradients") == 20
+    assert value(found, "critic", "ntk_numeric_rank") > 1
+
+
+def test_without_returns_there_is_no_loss() -> None:
+    found = measured(mlp(), {**COLUMNS, "returns": np.full(40, np.nan)})
+    assert found["critic", "fisher_effective_rank"].status == "not_applicable"
+    assert found["actor", "ntk_effective_rank"].status == "ok"
+
+
+def test_outputs_without_names_and_actions_that_do_not_fit_are_not_applicable() -> None:
+    for found in (measured(nn.Linear(4, 2), COLUMNS), measured(mlp(), {**COLUMNS, "actions": np.full(40, 7)})):
+        assert found["actor", "ntk_effective_rank"].status == "not_applicable"
+
+
+@torch.no_grad()
+def test_nan_is_nonfinite() -> None:
+    network = mlp()
+    network.get_parameter("critic.output.bias").fill_(torch.nan)
+    with torch.enable_grad():
+        assert measured(network, COLUMNS)["critic", "fisher_effective_rank"].status == "nonfinite"
+
+
+def test_a_series_has_curvature_end_to_end(tmp_path: Path) -> None:
+    run, data = write_series(tmp_path / "run"), write_observations(tmp_path / "o.h5", samples=100)
+    with analyze(run, data, tmp_path / "a.h5", [SMALL]) as analysis:
+        rows = analysis.select(probe="curvature", metric="ntk_effective_rank", module="critic")
+        assert rows["step"].tolist() == [0, 100, 200] and (rows["value"] >= 1).all()
+        assert len(analysis.select(probe="curvature", metric="hessian_eigenvalue_2", module="actor")["value"]) == 3
