@@ -32,7 +32,7 @@ class Logs:
             sizes: what `sizes` said when the state was saved that training continues from.
 
         Raises:
-            FileError: a file cannot be written, or is shorter than it was.
+            FileError: a file cannot be written, is shorter than it was, or has other columns.
         """
         self.columns = tuple(columns)
         self._paths = {name: folder / name for name in (METRICS, _EVENTS)}
@@ -40,9 +40,15 @@ class Logs:
             name: _opened(path, None if sizes is None else sizes[name]) for name, path in self._paths.items()
         }
         self._records = RecordWriter(self._files[_EVENTS])
+        header = (*COUNTERS, *self.columns)
         if sizes is None:
-            self._write_line((*COUNTERS, *self.columns))
+            self._write_line(header)
             self._write_event(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        elif _header(self._paths[METRICS]) != header:
+            raise FileError(
+                f"{self._paths[METRICS]}: its columns are not those of this version. Resume with the version of "
+                "plasticity-probe that run.toml names."
+            )
 
     def write(self, counters: Mapping[str, int], values: Mapping[str, float | None]) -> None:
         """Adds a row.
@@ -93,6 +99,11 @@ def _opened(path: Path, size: int | None) -> BinaryIO:
         file.truncate(size)
         file.seek(size)
         return file
+
+
+def _header(path: Path) -> tuple[str, ...]:
+    with path.open(encoding="utf-8") as file:
+        return tuple(file.readline().rstrip("\n").split(","))
 
 
 @contextmanager

@@ -65,6 +65,12 @@ def test_a_log_shorter_than_it_was_is_refused(tmp_path: Path) -> None:
         Logs(tmp_path, COLUMNS, sizes)
 
 
+def test_other_columns_than_before_are_refused(tmp_path: Path) -> None:
+    sizes = filled(tmp_path, range(1, 4))
+    with pytest.raises(FileError, match="columns are not those of this version"):
+        Logs(tmp_path, (*COLUMNS, "new/column"), sizes)
+
+
 def test_a_metric_without_a_column_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="return/tset"):
         Logs(tmp_path, COLUMNS).write(counters(1), {"return/tset": 1.0})

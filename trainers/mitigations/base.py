@@ -15,7 +15,7 @@ from probe.trainers.base import Trainer
 from probe.trainers.rollout import Batch
 
 Event = Literal["update", "period", "shift"]
-"""After an update; when the trainer's own period is over; at a task shift, before the next task is seen."""
+"""After an update; at the end of a trainer's own period (PPO has none beside its updates); at a task shift."""
 
 
 class NoSettings(FrozenModel):
