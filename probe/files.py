@@ -33,6 +33,18 @@ def replace_on_success(path: Path) -> Iterator[Path]:
             partial.unlink()
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes bytes to a file, whole or not at all.
+
+    Libraries' own writers are not used: killed half-way, they leave files under names that nobody knows to remove.
+
+    Raises:
+        FileError: the folder cannot be written or the disk is full.
+    """
+    with replace_on_success(path) as partial:
+        partial.write_bytes(content)
+
+
 def reason(error: OSError) -> str:
     """Returns the operating system's words for an error, without the errno and the path."""
     return error.strerror or str(error) or type(error).__name__

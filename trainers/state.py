@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor
 
 from probe.errors import FileError
-from probe.files import reason, replace_on_success
+from probe.files import reason, write_whole
 
 FORMAT = "probe-state"
 VERSION = 1
@@ -27,11 +27,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     plain = _plain(state, "", tensors)
     metadata = {"format": FORMAT, "format_version": str(VERSION), "state": json.dumps(plain)}
-    with replace_on_success(path) as partial:
-        try:
-            save_file(tensors, partial, metadata)
-        except SafetensorError as error:  # its words for a full disk
-            raise OSError(0, str(error)) from error
+    write_whole(path, as_bytes(tensors, metadata))
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 
 from probe.checkpoints.base import Checkpoint
 from probe.errors import FileError, ProbeError, ShapeError
-from probe.files import reason, replace_on_success, tensor_digest
+from probe.files import reason, tensor_digest, write_whole
 from probe.models import FrozenModel, validated
 from probe.modules import ModuleMap
 from probe.networks import Network, NetworkSpec, build
@@ -63,11 +63,7 @@ def save(path: Path, network: nn.Module, metadata: CheckpointMetadata) -> str:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     text = {key: json.dumps(value) for key, value in metadata.model_dump(mode="json").items()}
     digest = _digest(tensors, text)
-    with replace_on_success(path) as partial:
-        try:
-            save_file(tensors, partial, {**text, "digest": digest})
-        except SafetensorError as error:  # its words for a full disk
-            raise OSError(0, str(error)) from error
+    write_whole(path, as_bytes(tensors, {**text, "digest": digest}))
     return digest
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as as_bytes
 
-from probe.files import replace_on_success
+from probe.files import write_whole
 
 VERSION = "1"
 """Raised when the statistics change their meaning; older parts are measured again."""
@@ -31,11 +31,8 @@ class PartStore:
             FileError: the folder cannot be written or the disk is full.
         """
         text = {"version": VERSION, "metadata": json.dumps(metadata)}
-        with replace_on_success(self.folder / f"{key}{_SUFFIX}") as partial:
-            try:
-                save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, partial, text)
-            except SafetensorError as error:  # its words for a full disk
-                raise OSError(0, str(error)) from error
+        content = as_bytes({name: np.asarray(array, order="C") for name, array in arrays.items()}, text)
+        write_whole(self.folder / f"{key}{_SUFFIX}", content)
 
     def load(self, key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
         """Returns a part's arrays and metadata; None where there is no whole part of this version."""

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.files import replace_on_success
+from probe.files import write_whole
 from probe.results.rows import Row, columns_of, table_of, write_table
 
 FORMAT = "probe-analysis"
@@ -49,8 +49,7 @@ def write_analysis(
                     group.create_dataset(name, data=array)
         file.attrs.update({"format": FORMAT, "format_version": VERSION, "versions": json.dumps(dict(versions))})
         file.attrs["digest"] = content_digest(file)
-    with replace_on_success(path) as partial:
-        partial.write_bytes(image.getbuffer())
+    write_whole(path, image.getvalue())
 
 
 def array_path(checkpoint: str, data: str, layer: str) -> str:
