@@ -29,21 +29,27 @@ PRECISIONS = ("bfloat16", "float32")
 
 def main() -> None:
     """Prints each ratio; every form runs in a process of its own, with or without the allocator's setting."""
-    conv64 = [_in_a_process("ours", precision, *CONV64) for precision in PRECISIONS]
-    impala = [_in_a_process("ours", precision, *IMPALA) for precision in PRECISIONS]
-    for name, measured, target in (("conv64, minibatch 64", conv64, 0.75), ("IMPALA, minibatch 2048", impala, 0.85)):
-        for precision, (speed, bare) in zip(PRECISIONS, measured, strict=True):
-            print(
-                f"  {name}, {precision}: {speed:.0f} steps/s, {speed / bare:.2f} of the bare network's {bare:.0f} "
-                f"(target {target})"
-            )
-    plain_targets: dict[str, tuple[float | None, float | None]] = {"default": (4, None), "kept": (1.6, 1.1)}
-    for allocator, aims in plain_targets.items():
+    print(f"  {torch.get_num_threads()} threads (OMP_NUM_THREADS); a busy machine stalls more than one", flush=True)
+    _against_the_bare_network("conv64, minibatch 64", CONV64, 0.75)
+    impala = _against_the_bare_network("IMPALA, minibatch 2048", IMPALA, 0.85)
+    aims: dict[str, dict[str, float]] = {"default": {"bfloat16": 4}, "kept": {"bfloat16": 1.6, "float32": 1.1}}
+    for allocator, targets in aims.items():
         (plain,) = _in_a_process("plain", allocator)
         print(f"  plain float32 loop, IMPALA, freed memory {allocator}: {plain:.0f} steps/s")
-        for precision, (speed, _), wanted in zip(PRECISIONS, impala, aims, strict=True):
-            aim = f" (target {wanted})" if wanted else ""
-            print(f"    ours in {precision}: {speed / plain:.2f} times that{aim}")
+        for precision, target in targets.items():
+            print(f"    ours in {precision}: {impala[precision] / plain:.2f} times that (target {target})", flush=True)
+
+
+def _against_the_bare_network(name: str, settings: tuple[str, ...], target: float) -> dict[str, float]:
+    speeds = {}
+    for precision in PRECISIONS:
+        speeds[precision], bare = _in_a_process("ours", precision, *settings)
+        print(
+            f"  {name}, {precision}: {speeds[precision]:.0f} steps/s, {speeds[precision] / bare:.2f} of the bare "
+            f"network's {bare:.0f} (target {target})",
+            flush=True,
+        )
+    return speeds
 
 
 def _in_a_process(*arguments: str) -> list[float]:
