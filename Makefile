@@ -11,7 +11,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --quiet --cons
 demo: $(VENV)/.installed
 	$(BIN)/probe train demo --method baseline --method specnorm --resume
 	@$(MAKE) --no-print-directory $(DEMO)/observations.h5
-	$(BIN)/probe analyze $(DEMO) --data $(DEMO)/observations.h5 --out $(DEMO)/analysis.h5
+	$(BIN)/probe analyze $(DEMO) --data $(DEMO)/observations.h5 --out $(DEMO)/analysis.h5 --workers 2
 	$(BIN)/probe report $(DEMO)/analysis.h5 $(DEMO) --out $(DEMO)/report
 
 # An observation set is never overwritten, so the demo can be run again.
