@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from probe.analysis import analyze
-    from probe.capture import capture
     from probe.checkpoints import open_series
     from probe.errors import ProbeError
     from probe.observations import open_observations
@@ -25,7 +24,6 @@ __all__ = [
     "ProbeError",
     "Reading",
     "analyze",
-    "capture",
     "open_analysis",
     "open_observations",
     "open_series",
@@ -38,7 +36,6 @@ _HOME = {
     "ProbeError": "probe.errors",
     "Reading": "probe.probes.base",
     "analyze": "probe.analysis",
-    "capture": "probe.capture",
     "open_analysis": "probe.results",
     "open_observations": "probe.observations",
     "open_series": "probe.checkpoints",

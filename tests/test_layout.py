@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -93,4 +94,5 @@ def test_at_most_fifteen_public_names_and_each_resolves() -> None:
     import probe
 
     assert len(probe.__all__) <= 15
-    assert all(getattr(probe, name) is not None for name in probe.__all__)
+    for name in probe.__all__:
+        assert not isinstance(getattr(probe, name), ModuleType), f"probe.{name} is hidden by the module of that name"
