@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from probe.checkpoints import open_series
     from probe.comparison import compare
     from probe.errors import ProbeError
+    from probe.monitor import Monitor
     from probe.observations import open_observations
     from probe.probes.base import Probe, Reading, register
     from probe.results import open_analysis
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "LayerStatistics",
+    "Monitor",
     "Probe",
     "ProbeError",
     "Reading",
@@ -34,6 +36,7 @@ __all__ = [
 
 _HOME = {
     "LayerStatistics": "probe.statistics.layer",
+    "Monitor": "probe.monitor",
     "Probe": "probe.probes.base",
     "ProbeError": "probe.errors",
     "Reading": "probe.probes.base",

@@ -11,7 +11,6 @@ import numpy as np
 from probe.checkpoints.base import Checkpoint
 from probe.errors import FileError
 from probe.measurement import Measurement, WorkItem
-from probe.observations import open_observations
 from probe.passes import share_pass
 from probe.probes.base import Arrays, Finding, Findings, Probe, Reading
 from probe.results import open_analysis
@@ -137,7 +136,7 @@ def controls(items: Sequence[ProbeItem]) -> list[ProbeItem]:
     found: dict[str, ProbeItem] = {}
     for each in firsts.values():
         sets = {item.data_digest: item for item in (*each.others, each.item)}
-        subjects = [Subject(s.checkpoint, open_observations(s.data), {}, {}, s.samples) for s in sets.values()]
+        subjects = [Subject(s.checkpoint, s.data, {}, {}, s.samples) for s in sets.values()]
         for probe, subject in each.probe.controls(subjects):
             key = probe.control_key(subject)
             if key is not None:
@@ -168,7 +167,6 @@ def subject_of(item: WorkItem) -> Subject:
             measured = Measurement.from_analysis(analysis, item.checkpoint.digest, item.data_digest)
     if measured is None:
         raise FileError(f"{item.out}.parts: the part of {item.checkpoint.path} is gone. Run `probe analyze` again.")
-    observations = open_observations(item.data)
 
     def control(subject: Subject, probe: Probe) -> Findings | None:
         key = probe.control_key(subject)
@@ -180,7 +178,7 @@ def subject_of(item: WorkItem) -> Subject:
         return own.findings()
 
     declared = dict(item.activations)
-    return Subject(item.checkpoint, observations, measured.statistics, measured.layers, item.samples, declared, control)
+    return Subject(item.checkpoint, item.data, measured.statistics, measured.layers, item.samples, declared, control)
 
 
 def readings_as_text(found: Findings) -> str:

@@ -154,9 +154,9 @@ def layers_by_module(network: nn.Module, modules: ModuleMap, batch: Tensor) -> d
     def note(layer: Layer, *_: Any) -> None:
         found.setdefault(modules.module_of(layer.id), []).append(layer)
 
-    with capture(network, note):
+    with capture(network, note) as outputs:
         network(batch)
-    return found
+    return {module: [each for each in layers if each.id not in outputs.layers] for module, layers in found.items()}
 
 
 def _counted(found: Mapping[str, Sequence[Layer]]) -> str:

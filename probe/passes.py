@@ -121,6 +121,8 @@ def _watched(subject: Subject, network: nn.Module, observers: Sequence[Observer]
         return nullcontext()
 
     def consume(layer: Layer, output: Tensor, before: Tensor | None) -> None:
+        if layer.id not in subject.statistics:  # the squashing of an output
+            return
         with torch.no_grad():
             for observer in watching:
                 observer.see_layer(layer, output.detach(), None if before is None else before.detach())

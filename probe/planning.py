@@ -229,7 +229,7 @@ def existing(out: Path) -> Analysis | None:
 def _work(
     checkpoint: Checkpoint, data: ObservationSet, samples: int | None, out: Path, activations: Activations
 ) -> WorkItem:
-    return WorkItem(checkpoint, data.path, data.digest, samples, out, tuple(activations.items()))
+    return WorkItem(checkpoint, data, data.digest, samples, out, tuple(activations.items()))
 
 
 def _refuse_other_declaration(earlier: Analysis) -> NoReturn:

@@ -29,6 +29,7 @@ from probe.capture.functions import (
     negated,
     only_looks,
 )
+from probe.capture.outputs import Outputs
 from probe.capture.pairs import Call, Pairs, Seen
 from probe.capture.recurrent import CELLS, RECURRENT_MODULES, STACKS, run_cell, run_stack
 from probe.capture.trace import Layer, Place, Trace, has_weights, is_activation
@@ -43,7 +44,7 @@ Run = Callable[[Any, Arguments, Keywords], Any]
 @contextmanager
 def capture(
     network: nn.Module, consume: Consumer, pre_activation: bool = False, activations: Activations | None = None
-) -> Iterator[None]:
+) -> Iterator[Outputs]:
     """Hands every nonlinearity's output to `consume` while `network` runs inside the block.
 
     A layer is the output of one of PyTorch's nonlinearities, called as a module or function, in place or not. Further:
@@ -67,6 +68,10 @@ def capture(
         pre_activation: Whether the consumer gets the nonlinearity's input too.
         activations: Declared nonlinearities; see `probe.capture.declared`.
 
+    Yields:
+        Which of the layers were nothing but a squashing of the network's outputs, such as the tanh of a bounded action.
+        Whoever counts hidden layers leaves them out; that is known at the end of a forward pass.
+
     Raises:
         ConfigurationError: the network, or a part of it, is compiled by TorchScript, which hides its calls.
     """
@@ -77,14 +82,14 @@ def capture(
             "Build the network in Python and load its state_dict."
         )
     declared = activations or {}
-    mode = _NonlinearityMode(consume, pre_activation, declared_functions(declared))
     modules = declared_modules(declared, network)
+    mode = _NonlinearityMode(consume, pre_activation, declared_functions(declared), Outputs(modules))
     handles = [
         each for path, module in network.named_modules() for each in mode.follow(path, module, modules.get(path))
     ]
     try:
         with mode:
-            yield
+            yield mode.outputs
     finally:
         for handle in handles:
             handle.remove()
@@ -96,8 +101,11 @@ class _NonlinearityMode(TorchFunctionMode):
     PyTorch turns it off in `__torch_function__`; in hooks, and within a declared module, `_deaf` does.
     """
 
-    def __init__(self, consume: Consumer, pre_activation: bool, declared: Mapping[Any, str]) -> None:
+    def __init__(
+        self, consume: Consumer, pre_activation: bool, declared: Mapping[Any, str], outputs: Outputs
+    ) -> None:
         super().__init__()
+        self.outputs = outputs
         self._consume = consume
         self._pre_activation = pre_activation
         self._trace = Trace()
@@ -154,6 +162,7 @@ class _NonlinearityMode(TorchFunctionMode):
                     self._deaf = False
             if depth == 1:
                 self._settle()
+                self.outputs.returned(output)
 
         # First, so that whoever follows the network's modules too hears of a nonlinearity before the next module.
         yield module.register_forward_pre_hook(enter, prepend=True)
@@ -214,7 +223,9 @@ class _NonlinearityMode(TorchFunctionMode):
         return rows.view(output.shape)  # what the consumer wrote goes on also where the rows are a copy
 
     def _take(self, function: str, place: Place, output: Tensor, pre_activation: Tensor | None) -> None:
-        self._consume(self._trace.layer(function, place), output, pre_activation)
+        layer = self._trace.layer(function, place)
+        self._consume(layer, output, pre_activation)
+        self.outputs.bent(layer, output)
 
     def _settle(self) -> None:
         """Settles from a hook, where the mode is on: the consumer's own calls must not be heard."""
