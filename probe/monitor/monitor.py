@@ -135,6 +135,10 @@ class Monitor:
         self.seconds += time.perf_counter() - started
         return values
 
+    def measured(self, step: int) -> bool:
+        """Whether that step, or a later one, was measured."""
+        return self._history.reaches(step)
+
     def write(self) -> None:
         """Writes the analysis file from all measurements so far; later ones extend it.
 
