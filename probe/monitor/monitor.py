@@ -172,7 +172,7 @@ class Monitor:
         measurement = Measurement.from_part(item)
         if measurement is None or not measurement.statistics:
             raise ConfigurationError(
-                f"No nonlinearity was seen in {type(live.network()).__name__}. `forward` must call the network that it "
+                f"No nonlinearity was seen in {live.description['algorithm']}. `forward` must call the network that it "
                 "is given; what cannot be told (`torch.clamp`) is declared with `activations`."
             )
         return measurement
