@@ -51,9 +51,7 @@ def headline(layers: Mapping[str, LayerStatistics], modules: ModuleMap) -> Headl
     return values
 
 
-def _by_module(
-    layers: Mapping[str, LayerStatistics], modules: ModuleMap
-) -> dict[str, dict[str, LayerStatistics]]:
+def _by_module(layers: Mapping[str, LayerStatistics], modules: ModuleMap) -> dict[str, dict[str, LayerStatistics]]:
     grouped: dict[str, dict[str, LayerStatistics]] = defaultdict(dict)
     for layer, statistics in layers.items():
         grouped[modules.module_of(layer)][layer] = statistics

@@ -38,7 +38,9 @@ class HeldObservations(ObservationSet):
         self._single, self._mapping = isinstance(inputs, Tensor | np.ndarray), isinstance(inputs, Mapping)
         counts = {name: len(part) for name, part in self._parts.items()}
         if len(set(counts.values())) != 1 or 0 in counts.values():
-            raise ShapeError(f"Observations must have the same number of rows in every part, at least one; got {counts}.")
+            raise ShapeError(
+                f"Observations must have the same number of rows in every part, at least one; got {counts}."
+            )
         digest = tensor_digest({name: _bytes(part) for name, part in self._parts.items()}, {})
         attributes = {"sha256": digest, "task": 0, "kind": "pooled", "environment": environment}
         super().__init__(Path("memory"), next(iter(counts.values())), (), attributes)

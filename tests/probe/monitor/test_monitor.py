@@ -153,7 +153,12 @@ def test_an_interrupted_training_is_continued_as_one_series(tmp_path: Path) -> N
         pairs = set(zip(overlap["step"].tolist(), overlap["reference_step"].tolist(), strict=True))
         dead = analysis.select(metric="dead_fraction", layer="1")
         assert pairs == {(1, 0), (2, 0), (2, 1), (3, 0), (3, 2)}
-        assert dict(zip(dead["step"].tolist(), dead["value"].tolist(), strict=True)) == {0: 1 / 8, 1: 2 / 8, 2: 3 / 8, 3: 4 / 8}
+        assert dict(zip(dead["step"].tolist(), dead["value"].tolist(), strict=True)) == {
+            0: 1 / 8,
+            1: 2 / 8,
+            2: 3 / 8,
+            3: 4 / 8,
+        }
 
 
 def test_a_probe_that_compares_networks_says_that_those_of_a_killed_process_are_gone(tmp_path: Path) -> None:
