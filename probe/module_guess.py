@@ -28,7 +28,8 @@ def module_named(path: str) -> str:
     if _ENCODERS.search(path):
         return ENCODER
     for part in reversed(path.split(".")):
-        told = {_WORDS[word.rstrip("0123456789")] for word in part.split("_") if word.rstrip("0123456789") in _WORDS}
+        words = (word.rstrip("0123456789") for word in part.lower().split("_"))
+        told = {_WORDS[word] for word in words if word in _WORDS}
         if len(told) == 1:
             return told.pop()
     return ENCODER

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from probe.checkpoints.base import Checkpoint
 from probe.errors import ConfigurationError
@@ -126,7 +127,8 @@ def private_copy(network: nn.Module) -> nn.Module:
         ConfigurationError: the network cannot be copied.
     """
     try:
-        copied = copy.deepcopy(network)
+        with _Detaching():
+            copied = copy.deepcopy(network)
     except Exception as error:  # a module may hold anything
         raise ConfigurationError(
             f"The network {type(network).__name__} cannot be copied ({error}). Give the part of it that computes, "
@@ -143,3 +145,16 @@ def _is_torchs(hook: Any) -> bool:
     """Whether PyTorch placed a hook, such as the one that makes a spectrally normalised weight."""
     home = getattr(hook, "__module__", None) or type(hook).__module__
     return home == "torch" or home.startswith("torch.")
+
+
+class _Detaching(TorchFunctionMode):
+    """Lets tensors be copied that have a history, such as a distribution that a policy keeps, without the history."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is Tensor.__deepcopy__ and not args[0].is_leaf:
+            tensor, memo = args
+            memo[id(tensor)] = tensor.detach().clone()
+            return memo[id(tensor)]
+        return func(*args, **(kwargs or {}))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -257,6 +258,15 @@ def test_bfloat16_weights_are_measured_as_they_compute(tmp_path: Path) -> None:
         assert mean == pytest.approx(hidden.double().mean(0).detach().numpy(), rel=1e-5)
 
 
+def test_tensors_with_a_history_that_a_network_keeps_do_not_matter(tmp_path: Path) -> None:
+    network = small()
+    network.kept = network(vectors())  # type: ignore[assignment]
+    nn.utils.weight_norm(network.get_submodule("0"))
+    with Monitor(network, vectors(), ["fau"], out=tmp_path / "a.h5") as monitor:
+        assert monitor.measure(0)
+    assert isinstance(network.kept, Tensor) and network.kept.grad_fn is not None
+
+
 def test_what_is_at_fault_is_named(tmp_path: Path) -> None:
     out = tmp_path / "a.h5"
     with pytest.raises(ConfigurationError, match="every is 0"):
@@ -277,6 +287,6 @@ def test_what_is_at_fault_is_named(tmp_path: Path) -> None:
 
 def test_a_network_that_cannot_be_copied_is_named(tmp_path: Path) -> None:
     network = small()
-    network.kept = network(vectors())  # type: ignore[assignment]  # a tensor with a history
+    network.lock = Lock()  # type: ignore[assignment]
     with pytest.raises(ConfigurationError, match="Sequential cannot be copied"):
         Monitor(network, vectors(), out=tmp_path / "a.h5").measure(0)
