@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from probe.checkpoints import open_series
     from probe.comparison import compare
     from probe.errors import ProbeError
+    from probe.exporting import export
     from probe.monitor import Monitor
     from probe.observations import open_observations
     from probe.probes.base import Probe, Reading, register
@@ -28,6 +29,7 @@ __all__ = [
     "Reading",
     "analyze",
     "compare",
+    "export",
     "open_analysis",
     "open_observations",
     "open_series",
@@ -42,6 +44,7 @@ _HOME = {
     "Reading": "probe.probes.base",
     "analyze": "probe.analysis",
     "compare": "probe.comparison",
+    "export": "probe.exporting",
     "open_analysis": "probe.results",
     "open_observations": "probe.observations",
     "open_series": "probe.checkpoints",
