@@ -1,5 +1,6 @@
 """The Monitor: the same analysis as from checkpoints, and a training that does not notice."""
 
+import atexit
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
@@ -163,7 +164,9 @@ def test_an_interrupted_training_is_continued_as_one_series(tmp_path: Path) -> N
 
 
 def test_a_probe_that_compares_networks_says_that_those_of_a_killed_process_are_gone(tmp_path: Path) -> None:
-    Monitor(small(), vectors(), ["churn"], out=tmp_path / "a.h5").measure(0)
+    killed = Monitor(small(), vectors(), ["churn"], out=tmp_path / "a.h5")
+    killed.measure(0)
+    atexit.unregister(killed.close)
     with pytest.raises(ConfigurationError, match="the network of step 0 is gone"):
         Monitor(small(), vectors(), ["churn"], out=tmp_path / "a.h5").measure(1)
 
