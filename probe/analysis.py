@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from probe.capture import Activations
 from probe.checkpoints import Series, open_series
 from probe.errors import ConfigurationError
-from probe.observations import open_observations
+from probe.matched import open_data
 from probe.planning import Plan, plan
 from probe.probes.base import Probe, probe_class, registry
 from probe.results import Analysis
@@ -29,7 +29,7 @@ def analyze(
 
     Args:
         series: Run folders, folders of checkpoints, globs or files.
-        data: Observation sets (HDF5) that `probe collect` wrote.
+        data: Observation sets (HDF5) that `probe collect` wrote, or folders with one for each checkpoint.
         out: The analysis file to write or extend; None: a temporary one, which goes with the results.
         probes: Probe names, `default`, `all`, or probes with parameters of their own.
         workers: Processes that measure checkpoints side by side.
@@ -45,7 +45,7 @@ def analyze(
         return analysis
     paths = [series] if isinstance(series, str | Path) else series
     sets = [data] if isinstance(data, str | Path) else data
-    opened = [open_observations(Path(each)) for each in sets]
+    opened = [open_data(each) for each in sets]
     chosen = choose_probes(probes)
     return plan(open_series(list(paths)), opened, Path(out), chosen, activations=activations).complete(workers)
 

@@ -136,13 +136,17 @@ def controls(items: Sequence[ProbeItem]) -> list[ProbeItem]:
     found: dict[str, ProbeItem] = {}
     for each in firsts.values():
         sets = {item.data_digest: item for item in (*each.others, each.item)}
-        subjects = [Subject(s.checkpoint, s.data, {}, {}, s.samples) for s in sets.values()]
-        for probe, subject in each.probe.controls(subjects):
+        subjects = {_unmeasured(item): item for item in sets.values()}
+        for probe, subject in each.probe.controls(list(subjects)):
             key = probe.control_key(subject)
             if key is not None:
-                control = ProbeItem(probe, sets[subject.observations.digest], control=key)
+                control = ProbeItem(probe, subjects[subject], control=key)
                 found.setdefault(control.key, control)
     return list(found.values())
+
+
+def _unmeasured(item: WorkItem) -> Subject:
+    return Subject(item.checkpoint, item.data.of(item.checkpoint.digest), {}, {}, item.samples)
 
 
 def _found(each: ProbeItem, subject: Subject) -> Findings:
@@ -178,7 +182,8 @@ def subject_of(item: WorkItem) -> Subject:
         return own.findings()
 
     declared = dict(item.activations)
-    return Subject(item.checkpoint, item.data, measured.statistics, measured.layers, item.samples, declared, control)
+    data = item.data.of(item.checkpoint.digest)
+    return Subject(item.checkpoint, data, measured.statistics, measured.layers, item.samples, declared, control)
 
 
 def readings_as_text(found: Findings) -> str:

@@ -124,7 +124,7 @@ def measure(item: WorkItem) -> WorkItem:
     before = state_digest(network)
     collector, samples = StatisticsCollector(), 0
     with capture(network, collector, activations=dict(item.activations)) as outputs:
-        for batch in item.data.batches(BATCH, item.samples):
+        for batch in item.data.of(item.checkpoint.digest).batches(BATCH, item.samples):
             network(item.checkpoint.prepare(batch))
             samples += len(batch)
     collector.drop(outputs.layers)

@@ -115,7 +115,7 @@ def _parts(start: int, count: int, sums: GradientSums | None, watched: bool) -> 
             yield chosen, learning
 
 
-def _watched(subject: Subject, network: nn.Module, observers: Sequence[Observer]) -> AbstractContextManager[None]:
+def _watched(subject: Subject, network: nn.Module, observers: Sequence[Observer]) -> AbstractContextManager[Any]:
     watching = [observer for observer in observers if observer.reads_layers]
     if not watching:
         return nullcontext()

@@ -107,7 +107,8 @@ def random_observations(env: VecEnv, samples: int = 2_560, seed: int = 0) -> NDA
     rows = [env.reset()]
     while len(rows) * env.num_envs < samples:
         rows.append(env.step(np.array([env.action_space.sample() for _ in range(env.num_envs)]))[0])
-    return np.concatenate(rows)[:samples]
+    observations: NDArray[Any] = np.concatenate(rows)[:samples]
+    return observations
 
 
 def _actor_critic(policy: ActorCriticPolicy, observations: Any) -> dict[str, Any]:

@@ -48,7 +48,9 @@ class HeldObservations(ObservationSet):
     def batches(self, batch_size: int, samples: int | None = None) -> Iterator[Tensor]:
         """Yields row numbers, int64 (batch,); fewer `samples` are spread evenly, as in a file."""
         total = self.samples if samples is None else min(samples, self.samples)
-        yield from (torch.arange(total) * self.samples // total).split(batch_size)
+        numbers = torch.arange(total) * self.samples // total
+        for start in range(0, total, batch_size):
+            yield numbers[start : start + batch_size]
 
     def rows(self, numbers: Tensor, device: torch.device) -> Any:
         """Returns rows in the form that was given: a tensor, a tuple or a dict, on a device."""

@@ -22,6 +22,8 @@ Run = Callable[[nn.Module, Tensor], Any]
 class Called(nn.Module):
     """A network under another forward: its modules, tensors and names are the network's own, without a prefix."""
 
+    _network: nn.Module
+
     def __init__(self, network: nn.Module, run: Run) -> None:
         """Takes the network, which is not copied, and what is called instead of its forward."""
         super().__init__()
