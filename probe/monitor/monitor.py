@@ -94,7 +94,12 @@ class Monitor:
         self._probes = choose_probes(probes)
         self._activations = activations
         self._log = as_log(log)
-        self._facts: dict[str, Any] = {"run": run or self.out.stem, "method": method, "seed": seed, "task": self._data.task}
+        self._facts: dict[str, Any] = {
+            "run": run or self.out.stem,
+            "method": method,
+            "seed": seed,
+            "task": self._data.task,
+        }
         self._modules = guess_modules(unwrapped(network)) if modules is None else ModuleMap(dict(modules))
         self._history = History(self.out, self._facts, self._modules)
         self._due: int | None = None
