@@ -31,8 +31,8 @@ Target = Log | SummaryWriter | Run | str | Path
 """A function, a writer, a run, or a folder for an event file of its own."""
 
 
-def as_log(target: Target | None) -> Log:
-    """Returns a function that takes the scalars to a target; of None they are dropped.
+def as_log(target: object) -> Log:
+    """Returns a function that takes the scalars to a `Target`; of None they are dropped.
 
     Raises:
         ConfigurationError: it is nothing that takes scalars.
