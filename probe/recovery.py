@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from probe.arrays import NDArray
 
@@ -32,7 +32,8 @@ class Recovery:
     drop: float | None
     """1 - lowest / before; negative where the score never fell below; None where the score before was not positive."""
     recovered: dict[float, int | None]
-    """Steps from the shift until the score was first at that share of the score before; None if it never was."""
+    """Steps from the shift until the score was back at that share of the score before, in its first fall below 90 % of
+    it; 0 where that did not go below the share, None where it never came back."""
 
 
 def recoveries(steps: Steps, scores: Scores, shifts: Sequence[int]) -> list[Recovery]:
@@ -58,9 +59,32 @@ def _recovery(steps: Steps, scores: Scores, start: int, shift: int, end: int) ->
     lowest = float(scores[after].min()) if after.any() else None
     if before is None or before <= 0:
         return Recovery(shift, before, lowest, None, dict.fromkeys(LEVELS))
-    reached = {level: steps[after & (scores >= level * before)] for level in LEVELS}
-    times = {level: int(found[0]) - shift if len(found) else None for level, found in reached.items()}
-    return Recovery(shift, before, lowest, None if lowest is None else 1 - lowest / before, times)
+    if lowest is None:
+        return Recovery(shift, before, None, None, dict.fromkeys(LEVELS))
+    return Recovery(
+        shift, before, lowest, 1 - lowest / before, _times_back(steps[after] - shift, scores[after] / before)
+    )
+
+
+def _times_back(times: Steps, shares: Scores) -> dict[float, int | None]:
+    """Returns when each level was reached again in the first fall below the highest of them; 0 for those never left.
+
+    The first episodes to end after a shift are the short ones, and those that began before it: a score that has not
+    fallen yet is no recovery. And a mean of few episodes dips by chance later on: that is no fall of this shift.
+    """
+    below = np.flatnonzero(shares < max(LEVELS))
+    if not len(below):
+        return dict.fromkeys(LEVELS, 0)
+    again = np.flatnonzero(shares[below[0] :] >= max(LEVELS))
+    fall = slice(below[0], below[0] + again[0] + 1 if len(again) else len(shares))
+    return {level: _first_back(times[fall], shares[fall] >= level) for level in LEVELS}
+
+
+def _first_back(times: Steps, reached: Bool[NDArray[np.bool_], "row"]) -> int | None:
+    if reached.all():
+        return 0
+    back = times[int(np.argmin(reached)) :][reached[int(np.argmin(reached)) :]]
+    return int(back[0]) if len(back) else None
 
 
 def sawtooth_index(steps: Steps, scores: Scores, resets: Sequence[int]) -> float | None:

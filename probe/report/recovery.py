@@ -12,8 +12,9 @@ from probe.recovery import LEVELS, Recovery, last_steps, logged_scores, recoveri
 
 RECOVERY_WORDS = (
     "Score: the mean return of the last 20 episodes on the task, or the accuracy of an update. Before: its mean over "
-    "the last tenth of the steps on the task before. Drop: 1 - lowest / before. Back: steps until the score was first "
-    "at that share of the score before, a dash if it never was. The next task need not be as easy as the one before."
+    "the last tenth of the steps on the task before. Lowest: until the next shift. Drop: 1 - lowest / before. Back: "
+    "steps until the score was back at that share of the score before, in its first fall below 90 %; 0 if it did not "
+    "go below the share, a dash if it never came back. The next task need not be as easy as the one before."
 )
 _COLUMNS = ("run", "method", "seed", "shift", "before", "lowest", "drop", *(f"steps_to_{level}" for level in LEVELS))
 

@@ -6,8 +6,8 @@ from probe.recovery import Recovery, last_steps, logged_scores, recoveries, sawt
 STEPS = np.arange(10, 310, 10)
 
 
-def scores(*segments: tuple[float, int]) -> np.ndarray:
-    return np.concatenate([np.full(rows, value) for value, rows in segments])
+def scores(*segments: tuple[float | int, int]) -> np.ndarray:
+    return np.concatenate([np.full(rows, float(value)) for value, rows in segments])
 
 
 def test_a_fall_and_its_recovery_by_hand() -> None:
@@ -15,7 +15,7 @@ def test_a_fall_and_its_recovery_by_hand() -> None:
     logged = scores((1, 9), (8, 1), (2, 2), (4, 4), (7.2, 4), (7.2, 10))
     first, second = recoveries(STEPS, logged, [100, 200])
     assert first == Recovery(100, 8.0, 2.0, 0.75, {0.5: 30, 0.9: 70})
-    assert second == Recovery(200, 7.2, 7.2, 0.0, {0.5: 10, 0.9: 10})
+    assert second == Recovery(200, 7.2, 7.2, 0.0, {0.5: 0, 0.9: 0})
 
 
 def test_the_score_before_is_a_mean_over_the_last_tenth_of_the_tasks_steps() -> None:
@@ -27,7 +27,18 @@ def test_the_score_before_is_a_mean_over_the_last_tenth_of_the_tasks_steps() -> 
 def test_a_score_that_never_comes_back_has_no_time_and_one_that_never_falls_a_negative_drop() -> None:
     lost, risen = recoveries(STEPS, scores((8, 10), (3, 10), (6, 10)), [100, 200])
     assert lost.recovered == {0.5: None, 0.9: None} and lost.drop == 5 / 8
-    assert risen.recovered == {0.5: 10, 0.9: 10} and risen.drop == -1
+    assert risen.recovered == {0.5: 0, 0.9: 0} and risen.drop == -1
+
+
+def test_a_score_that_has_not_fallen_yet_is_no_recovery() -> None:
+    # Above both levels for one row, then far below, back at 60 % after 50 steps and at 100 % after 90.
+    (found,) = recoveries(STEPS, scores((10, 10), (9.5, 1), (2, 3), (6, 4), (10, 12)), [100])
+    assert found.recovered == {0.5: 50, 0.9: 90}
+
+
+def test_a_dip_after_the_recovery_is_not_this_shifts() -> None:
+    (found,) = recoveries(STEPS, scores((10, 10), (7, 2), (9.5, 5), (4, 1), (9.5, 12)), [100])
+    assert found.recovered == {0.5: 0, 0.9: 30} and found.lowest == 4
 
 
 def test_the_next_shift_ends_what_counts() -> None:
