@@ -94,8 +94,8 @@ def policy_outputs(policy: BasePolicy, observations: Any) -> dict[str, Any]:
     return {"action": action, "critics": policy.critic(observations, action)}
 
 
-def random_observations(env: VecEnv, samples: int = 2_560, seed: int = 0) -> NDArray[Any]:
-    """Plays an environment with random actions and returns the observations, (sample, ...).
+def random_observations(env: VecEnv, samples: int = 2_560, seed: int = 0) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    """Plays an environment with random actions and returns the observations, (sample, ...); a dict where it gives one.
 
     Args:
         env: One of its own: training must not notice.
@@ -107,6 +107,8 @@ def random_observations(env: VecEnv, samples: int = 2_560, seed: int = 0) -> NDA
     rows = [env.reset()]
     while len(rows) * env.num_envs < samples:
         rows.append(env.step(np.array([env.action_space.sample() for _ in range(env.num_envs)]))[0])
+    if isinstance(rows[0], dict):
+        return {name: np.concatenate([each[name] for each in rows])[:samples] for name in rows[0]}
     observations: NDArray[Any] = np.concatenate(rows)[:samples]
     return observations
 

@@ -24,12 +24,11 @@ class HeldObservations(ObservationSet):
     So one tensor stands for a batch whatever the network takes, and every probe can cut and join batches.
     """
 
-    def __init__(self, inputs: Inputs, environment: str = "") -> None:
+    def __init__(self, inputs: Inputs) -> None:
         """Copies the inputs, so that a buffer that is filled anew changes nothing.
 
         Args:
             inputs: Arrays become tensors of the same type.
-            environment: Where they are from; for tables only.
 
         Raises:
             ShapeError: there are no rows, or the parts have different numbers of them.
@@ -42,7 +41,7 @@ class HeldObservations(ObservationSet):
                 f"Observations must have the same number of rows in every part, at least one; got {counts}."
             )
         digest = tensor_digest({name: _bytes(part) for name, part in self._parts.items()}, {})
-        attributes = {"sha256": digest, "task": 0, "kind": "pooled", "environment": environment}
+        attributes = {"sha256": digest, "task": 0, "kind": "pooled", "environment": ""}
         super().__init__(Path("memory"), next(iter(counts.values())), (), attributes)
 
     def batches(self, batch_size: int, samples: int | None = None) -> Iterator[Tensor]:

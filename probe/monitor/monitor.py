@@ -87,7 +87,7 @@ class Monitor:
             raise ConfigurationError(f"every is {every}; at least one step is expected.")
         self.out, self.every = Path(out), every
         self.seconds = 0.0
-        """What the measurements have taken so far."""
+        """What measuring and writing have taken so far."""
         self._network = network
         self._data = _opened(observations)
         self._run = _run_of(self._data, forward or _call)
@@ -150,8 +150,10 @@ class Monitor:
             FileError: the file cannot be written.
         """
         if self._unwritten:
+            started = time.perf_counter()
             self._plan(self._history.checkpoints).assemble().close()
             self._unwritten = False
+            self.seconds += time.perf_counter() - started
 
     def close(self) -> None:
         """Writes the analysis file. Called at the end of the `with` block, or of the process at the latest."""

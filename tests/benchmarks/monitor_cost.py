@@ -72,8 +72,8 @@ def _print_share(policy: str, environment: object) -> None:
         before = callback.monitor.seconds
         for index in range(1, INTERVALS + 1):
             callback.monitor.measure(model.num_timesteps + index * EVERY)
-        measuring = (callback.monitor.seconds - before) / INTERVALS
         callback.monitor.close()
+        measuring = (callback.monitor.seconds - before) / INTERVALS
     print(f"  PPO, {policy}, {THREADS} thread: {EVERY:,} steps of training {training:.0f} s, a measurement of")
     print(f"    {SAMPLES:,} observations {measuring:.2f} s: {measuring / training:.2%} (target 2 %)")
 

@@ -107,6 +107,18 @@ def make_cartpole() -> Any:
     return gymnasium.make("CartPole-v1")
 
 
+def test_observations_of_several_parts_are_measured(tmp_path: Path) -> None:
+    from stable_baselines3.common.envs import SimpleMultiObsEnv
+
+    environment = DummyVecEnv([lambda: SimpleMultiObsEnv(random_start=False)])
+    rows = random_observations(environment, 30)
+    assert isinstance(rows, dict) and {len(part) for part in rows.values()} == {30}
+    model = sb3.PPO("MultiInputPolicy", DummyVecEnv([SimpleMultiObsEnv]), n_steps=64, device="cpu", seed=0)
+    model.learn(64, callback=MonitorCallback(rows, ["fau"], out=tmp_path / "a.h5"))
+    with open_analysis(tmp_path / "a.h5") as analysis:
+        assert {"encoder", "actor", "critic"} == {each["module"] for each in analysis.layers}
+
+
 def test_learning_on_goes_on_with_the_same_series(tmp_path: Path) -> None:
     callback = MonitorCallback(observations("CartPole-v1"), ["fau"], out=tmp_path / "a.h5", every=50)
     model = trained("PPO", callback=callback, **SETTINGS["PPO"])

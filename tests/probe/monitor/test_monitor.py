@@ -270,6 +270,21 @@ def test_tensors_with_a_history_that_a_network_keeps_do_not_matter(tmp_path: Pat
     assert isinstance(network.kept, Tensor) and network.kept.grad_fn is not None
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_compiled_network_is_measured_as_it_was_written(whole: bool, tmp_path: Path) -> None:
+    network = small()
+    expected = Monitor(network, vectors(), ["fau"], out=tmp_path / "a.h5").measure(0)
+    if whole:
+        compiled = torch.compile(network, backend="eager")
+    else:
+        compiled = nn.Sequential(torch.compile(network[0], backend="eager"), *network[1:])  # type: ignore[index]
+    compiled(vectors())
+    with Monitor(compiled, vectors(), ["fau"], out=tmp_path / "b.h5") as monitor:
+        assert monitor.measure(0) == expected
+    with open_analysis(tmp_path / "b.h5") as analysis:
+        assert [each["layer"] for each in analysis.layers] == ["1"]
+
+
 def test_what_is_at_fault_is_named(tmp_path: Path) -> None:
     out = tmp_path / "a.h5"
     with pytest.raises(ConfigurationError, match="every is 0"):
