@@ -69,8 +69,11 @@ def collect(
         write(out, _acting(policy), _reference(series))
     else:
         _refuse_other_policies(policy, series)
-        for path, checkpoint in _missing_sets(per_checkpoint, out):
+        missing = _missing_sets(per_checkpoint, out)
+        for path, checkpoint in missing:
             write(path, checkpoint)
+        if not missing:
+            _say_nothing_is_missing(out)
 
 
 def _reference(series: Path | None) -> NativeCheckpoint | None:
@@ -137,6 +140,12 @@ def _missing_sets(series: Path, folder: Path) -> list[tuple[Path, NativeCheckpoi
         elif open_observations(path).attributes["policy"] != each.digest:
             raise FileError(f"{path}: another checkpoint's set. Choose another --out, or remove it first.")
     return missing
+
+
+def _say_nothing_is_missing(folder: Path) -> None:
+    from probe.commands.console import messages
+
+    messages.print(f"Nothing to collect: every checkpoint has its set in {folder}.")
 
 
 def _warn_of_few(samples: int, width: int) -> None:

@@ -190,7 +190,8 @@ def plan(
         FileError: `out` is something else than an analysis file.
         ShapeError: an observation set does not fit a network.
         UnknownNameError: a declaration names an unknown nonlinearity.
-        ConfigurationError: a declaration matches nothing, or `out` was made with others.
+        ConfigurationError: a declaration matches nothing, or `out` was made with others; or a probe compares networks
+            on the same observations, and there are matched ones only.
     """
     declared = dict(sorted((activations or {}).items()))
     if declared:
@@ -198,6 +199,7 @@ def plan(
     earlier = existing(out)
     if earlier is not None and earlier.activations != declared:
         _refuse_other_declaration(earlier)
+    _refuse_comparisons_on_matched(probes, data)
     items: list[WorkItem] = []
     examinations: list[ProbeItem] = []
     ordered = sorted(data, key=lambda observations: (observations.task, observations.digest))
@@ -234,6 +236,15 @@ def _work(
     checkpoint: Checkpoint, data: ObservationSet, samples: int | None, out: Path, activations: Activations
 ) -> WorkItem:
     return WorkItem(checkpoint, data, data.digest, samples, out, tuple(activations.items()))
+
+
+def _refuse_comparisons_on_matched(probes: Sequence[Probe], data: Sequence[ObservationSet]) -> None:
+    compares = [probe.name for probe in probes if probe.needs in ("pair", "sets")]
+    if compares and data and all(isinstance(each, MatchedObservations) for each in data):
+        raise ConfigurationError(
+            f"{', '.join(compares)}: compared on the same observations, and in {data[0].path} each checkpoint has its "
+            "own. Give a pooled set too (--data), or leave these probes out."
+        )
 
 
 def _refuse_other_declaration(earlier: Analysis) -> NoReturn:

@@ -44,8 +44,9 @@ def _collect(network: Network, observations: Tensor) -> dict[str, LayerStatistic
     training = network.training
     collector = StatisticsCollector()
     network.eval()
-    with capture(network, collector):
+    with capture(network, collector) as outputs:
         for batch in torch.split(observations, _BATCH):
             network(batch)
+    collector.drop(outputs.layers)
     network.train(training)
     return collector.layers

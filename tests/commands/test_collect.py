@@ -119,6 +119,7 @@ def test_each_checkpoint_of_a_series_collects_a_set_and_a_second_run_only_what_i
     assert run(*arguments).stdout.count("matched") == 2
     (tmp_path / "sets" / "step_000000010.h5").unlink()
     assert run(*arguments).stdout.startswith(f"{tmp_path}/sets/step_000000010.h5: 20 samples")
+    assert "Nothing to collect" in run(*arguments).stderr
     steps = {each.step: each.digest for each in open_series([tmp_path / "run"])[0].checkpoints}
     assert list(steps) == [10, 20]
     for step, digest in steps.items():

@@ -9,7 +9,8 @@ from probe.analysis import analyze
 from probe.checkpoints import open_series
 from probe.datasets.collect import collect
 from probe.datasets.sampling import Sampling
-from probe.errors import FileError
+from probe.errors import ConfigurationError, FileError
+from probe.inspection import describe
 from probe.matched import MatchedObservations, open_data, open_matched
 from probe.observations import open_observations
 from tests.probe.series import ENVIRONMENT, by_hand, write_observations, write_series
@@ -34,10 +35,10 @@ def collect_with(checkpoint: Path, out: Path, samples: int = 60) -> None:
 
 
 def test_each_checkpoint_is_measured_on_its_own_set(series: Path, folder: Path, tmp_path: Path) -> None:
-    with analyze(series, folder, tmp_path / "a.h5", ["default", "churn", "saturation"]) as analysis:
+    with analyze(series, folder, tmp_path / "a.h5", ["default", "saturation"]) as analysis:
         assert len(analysis.data) == 1 and analysis.data[0]["kind"] == "matched"
         assert {row.data for row in analysis.row_list()} == {open_matched(folder).digest}
-        assert {"dormancy", "saturation"} < set(analysis.rows["probe"]) and "churn" not in analysis.rows["probe"]
+        assert {"dormancy", "saturation"} < set(analysis.rows["probe"])
         for checkpoint in open_series([series])[0].checkpoints:
             own = torch.cat(list(open_observations(folder / f"{checkpoint.step}.h5").batches(100)))
             for layer, hidden in by_hand(checkpoint.network(), own).items():
@@ -50,6 +51,26 @@ def test_a_pooled_set_beside_them_gets_what_compares_networks(series: Path, fold
     with analyze(series, [folder, pooled], tmp_path / "a.h5", ["fau", "churn"]) as analysis:
         assert {row.data for row in analysis.row_list() if row.probe == "churn"} == {open_observations(pooled).digest}
         assert len({row.data for row in analysis.row_list() if row.probe == "fau"}) == 2
+
+
+def test_what_compares_networks_is_refused_without_a_pooled_set(series: Path, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="churn: compared on the same observations"):
+        analyze(series, folder, tmp_path / "a.h5", ["fau", "churn"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_describes_itself(folder: Path, tmp_path: Path) -> None:
+    named = tmp_path / "named"
+    for index, each in enumerate(sorted(folder.iterdir())):
+        link(each, named / f"step_{index}.h5")
+    described = describe(named, verify=True)
+    assert (described.kind, described.whole) == ("matched observation sets", True)
+    assert described.facts["sets"] == 2 and described.facts["samples of each"] == 60
+
+
+def link(source: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    target.symlink_to(source)
 
 
 def test_a_checkpoint_without_a_set_is_named(folder: Path, tmp_path: Path) -> None:
