@@ -6,8 +6,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from probe.errors import FileError
+from probe.errors import ConfigurationError, FileError
 from probe.observations import ObservationSet, open_observations
+from probe.probes.base import Probe
 
 
 class MatchedObservations(ObservationSet):
@@ -76,3 +77,17 @@ def open_data(path: Path | str) -> ObservationSet:
         FileError: it is neither.
     """
     return open_matched(path) if Path(path).is_dir() else open_observations(path)
+
+
+def refuse_comparisons(probes: Sequence[Probe], data: Sequence[ObservationSet]) -> None:
+    """Refuses probes that compare networks on the same observations where there are matched sets only.
+
+    Raises:
+        ConfigurationError: there is such a probe.
+    """
+    compares = [probe.name for probe in probes if probe.needs in ("pair", "sets")]
+    if compares and data and all(isinstance(each, MatchedObservations) for each in data):
+        raise ConfigurationError(
+            f"{', '.join(compares)}: compared on the same observations, and in {data[0].path} each checkpoint has its "
+            "own. Give a pooled set too (--data), or leave these probes out."
+        )

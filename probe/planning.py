@@ -14,7 +14,7 @@ from probe.errors import ConfigurationError, FileError
 from probe.examination import ProbeItem, controls, examine, pieces, probe_items, readings_of_text, set_items
 from probe.execution import run
 from probe.inputs import blank_observation
-from probe.matched import MatchedObservations
+from probe.matched import MatchedObservations, refuse_comparisons
 from probe.measurement import Measurement, WorkItem, measure
 from probe.observations import ObservationSet
 from probe.probes.base import Findings, Probe
@@ -199,7 +199,7 @@ def plan(
     earlier = existing(out)
     if earlier is not None and earlier.activations != declared:
         _refuse_other_declaration(earlier)
-    _refuse_comparisons_on_matched(probes, data)
+    refuse_comparisons(probes, data)
     items: list[WorkItem] = []
     examinations: list[ProbeItem] = []
     ordered = sorted(data, key=lambda observations: (observations.task, observations.digest))
@@ -236,15 +236,6 @@ def _work(
     checkpoint: Checkpoint, data: ObservationSet, samples: int | None, out: Path, activations: Activations
 ) -> WorkItem:
     return WorkItem(checkpoint, data, data.digest, samples, out, tuple(activations.items()))
-
-
-def _refuse_comparisons_on_matched(probes: Sequence[Probe], data: Sequence[ObservationSet]) -> None:
-    compares = [probe.name for probe in probes if probe.needs in ("pair", "sets")]
-    if compares and data and all(isinstance(each, MatchedObservations) for each in data):
-        raise ConfigurationError(
-            f"{', '.join(compares)}: compared on the same observations, and in {data[0].path} each checkpoint has its "
-            "own. Give a pooled set too (--data), or leave these probes out."
-        )
 
 
 def _refuse_other_declaration(earlier: Analysis) -> NoReturn:

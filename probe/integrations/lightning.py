@@ -53,14 +53,13 @@ class MonitorCallback(Callback):
         if self.monitor is None:
             options = {"log": record, **self._options}
             self.monitor = Monitor(pl_module, self._observations, self._probes, **options)
-        if not self.monitor.measured(trainer.global_step):
-            self.monitor.step(trainer.global_step)
+        self.monitor.step(trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Measures where the interval has come round; with accumulated gradients a step can span several batches."""
-        if self.monitor is not None and not self.monitor.measured(trainer.global_step):
+        if self.monitor is not None:
             self.monitor.step(trainer.global_step)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

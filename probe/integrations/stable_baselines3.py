@@ -48,8 +48,7 @@ class MonitorCallback(BaseCallback):
             seed = 0 if self.model.seed is None else int(self.model.seed)
             options = {"seed": seed, "forward": self._forward, "log": self._record, **self._options}
             self.monitor = Monitor(self.model.policy, self._observations, self._probes, **options)
-        if not self.monitor.measured(self.num_timesteps):
-            self.monitor.step(self.num_timesteps)
+        self.monitor.step(self.num_timesteps)
 
     def _on_step(self) -> bool:
         if self.monitor is not None:

@@ -31,17 +31,13 @@ class History:
         """The first checkpoint and the last, which the next one is compared with."""
         return list(dict.fromkeys((*self.checkpoints[:1], *self.checkpoints[-1:])))
 
-    def reaches(self, step: int) -> bool:
-        """Whether that step, or a later one, is there."""
-        return bool(self.checkpoints) and step <= self.checkpoints[-1].step
-
     def check_after(self, step: int) -> None:
         """Refuses a step that does not come after the last one.
 
         Raises:
             ConfigurationError: it does not.
         """
-        if self.reaches(step):
+        if self.checkpoints and step <= self.checkpoints[-1].step:
             raise ConfigurationError(
                 f"Step {step} comes after step {self.checkpoints[-1].step}, which was measured already. Steps must "
                 "grow; another training needs another `out`, `run`, `method` or `seed`."

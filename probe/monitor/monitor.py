@@ -103,21 +103,34 @@ class Monitor:
         self._modules = guess_modules(unwrapped(network)) if modules is None else ModuleMap(dict(modules))
         self._history = History(self.out, self._facts, self._modules)
         self._due: int | None = None
+        self._last = 0
         self._unwritten = False
         atexit.register(self.close)
 
     def step(self, step: int) -> Headline | None:
-        """Measures where `every` steps have gone by, and at the first call; cheap where not.
+        """Measures at the first call and once in every `every` steps; cheap where not.
+
+        A training that was killed and goes on from an earlier step is measured again after what was measured already.
 
         Args:
             step: What training counts, such as agent decisions; never less than in the call before.
 
         Returns:
             The scalars of a measurement, else None.
+
+        Raises:
+            ConfigurationError: steps go back, or a training starts anew where `out` has its series already.
         """
-        if self._due is not None and step < self._due:
-            return None
-        return self.measure(step)
+        if self._due is None:
+            earlier = self._history.checkpoints
+            self._due = self._after(earlier[-1].step) if earlier and earlier[0].step < step else step
+        elif step < self._last:
+            raise ConfigurationError(
+                f"Step {step} comes after step {self._last}; steps must grow. With Stable-Baselines3, learn on with "
+                "reset_num_timesteps=False; another training needs another `out`, `run`, `method` or `seed`."
+            )
+        self._last = step
+        return self.measure(step) if step >= self._due else None
 
     def measure(self, step: int) -> Headline:
         """Measures now.
@@ -133,15 +146,11 @@ class Monitor:
             measurement = self._measured(live)
         keep = any(probe.needs == "pair" for probe in self._probes)
         self._history.add(live, keep_networks=keep)
-        self._due, self._unwritten = (step // self.every + 1) * self.every, True
+        self._due, self._last, self._unwritten = self._after(step), step, True
         values = headline(measurement.statistics, self._modules)
         self._log(step, values)
         self.seconds += time.perf_counter() - started
         return values
-
-    def measured(self, step: int) -> bool:
-        """Whether that step, or a later one, was measured."""
-        return self._history.reaches(step)
 
     def write(self) -> None:
         """Writes the analysis file from all measurements so far; later ones extend it.
@@ -167,6 +176,9 @@ class Monitor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _after(self, step: int) -> int:
+        return (step // self.every + 1) * self.every
 
     def _measured(self, live: LiveCheckpoint) -> Measurement:
         planned = self._plan([*self._history.references, live])

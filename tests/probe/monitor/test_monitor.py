@@ -163,6 +163,23 @@ def test_an_interrupted_training_is_continued_as_one_series(tmp_path: Path) -> N
         }
 
 
+def test_a_training_that_goes_on_from_before_its_last_measurement_is_measured_after_it(tmp_path: Path) -> None:
+    with Monitor(small(), vectors(), ["fau"], out=tmp_path / "a.h5", every=10) as killed:
+        assert [step for step in range(0, 25, 5) if killed.step(step)] == [0, 10, 20]
+    with Monitor(small(), vectors(), ["fau"], out=tmp_path / "a.h5", every=10) as resumed:
+        assert [step for step in range(15, 45, 5) if resumed.step(step)] == [30, 40]
+
+
+def test_a_training_that_starts_anew_is_not_mixed_into_the_series(tmp_path: Path) -> None:
+    with Monitor(small(), vectors(), ["fau"], out=tmp_path / "a.h5") as monitor:
+        monitor.step(0)
+        monitor.step(7)
+        with pytest.raises(ConfigurationError, match="Step 3 comes after step 7"):
+            monitor.step(3)
+    with pytest.raises(ConfigurationError, match="Step 0 comes after step 0"):
+        Monitor(small(), vectors(), ["fau"], out=tmp_path / "a.h5").step(0)
+
+
 def test_a_probe_that_compares_networks_says_that_those_of_a_killed_process_are_gone(tmp_path: Path) -> None:
     killed = Monitor(small(), vectors(), ["churn"], out=tmp_path / "a.h5")
     killed.measure(0)
