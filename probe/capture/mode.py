@@ -126,7 +126,9 @@ class _NonlinearityMode(TorchFunctionMode):
     ) -> Any:
         if self._deaf or not self._trace.depth:
             return func(*args, **(kwargs or {}))
-        return self._runs.get(func, self._any_other)(func, args, kwargs or {})
+        output = self._runs.get(func, self._any_other)(func, args, kwargs or {})
+        self.outputs.follow(func, args, output)
+        return output
 
     def follow(self, path: str, module: nn.Module, declared: str | None) -> Iterator[RemovableHandle]:
         """Registers the hooks of one module."""

@@ -90,6 +90,41 @@ def test_squashed_outputs_are_told_from_hidden_layers(pack: Callable[[Tensor, Te
     assert outputs.layers == {"mean.1", ":softplus"}
 
 
+class Fitted(nn.Module):
+    """An action scaled into its bounds and a bounded logarithm of the deviation, as single-file implementations do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense, self.mu, self.deviation = nn.Linear(3, 5), nn.Linear(5, 2), nn.Linear(5, 2)
+        self.register_buffer("scale", torch.tensor([[2.0, 3.0]]))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = torch.tanh(self.dense(x))
+        deviation = -5 + 0.5 * 7 * (torch.tanh(self.deviation(hidden)) + 1)
+        return torch.tanh(self.mu(hidden)) * self.scale + 1.0, deviation.exp()
+
+
+def test_an_output_that_is_scaled_and_shifted_is_an_output_all_the_same() -> None:
+    with torch.no_grad(), capture(network := Fitted(), lambda *_: None) as outputs:
+        network(values())
+    assert outputs.layers == {":tanh#2", ":tanh#3"}
+
+
+def test_what_is_added_to_other_activations_is_a_layer() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x + torch.tanh(self.first(x))
+            return x * torch.sigmoid(self.second(x))
+
+    with torch.no_grad(), capture(network := Residual(), lambda *_: None) as outputs:
+        network(values())
+    assert outputs.layers == set()
+
+
 def test_a_rectified_or_declared_output_is_a_layer() -> None:
     for network, declared in ((nn.Sequential(nn.Linear(3, 2), nn.ReLU()), {}), (inner(), {"1": "tanh"})):
         with torch.no_grad(), capture(network, lambda *_: None, activations=declared) as outputs:
