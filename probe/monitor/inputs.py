@@ -59,14 +59,16 @@ class HeldObservations(ObservationSet):
         return chosen[""] if self._single else tuple(chosen.values())
 
     def column(self, name: str) -> NDArray[Any]:
-        """Returns `returns`, all unknown; what is held has no other column.
+        """Returns `returns`, all unknown, or `episodes`, as if all were of one; what is held has no other column.
 
         Raises:
             UnknownNameError: another column is asked for.
         """
-        if name != "returns":
-            raise UnknownNameError("column of observations in memory", name, ["returns"])
-        return np.full(self.samples, np.nan, np.float32)
+        if name == "returns":
+            return np.full(self.samples, np.nan, np.float32)
+        if name == "episodes":
+            return np.zeros(self.samples, np.int64)
+        raise UnknownNameError("column of observations in memory", name, ["returns", "episodes"])
 
 
 def _named(inputs: Inputs) -> dict[str, Tensor]:

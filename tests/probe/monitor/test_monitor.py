@@ -226,6 +226,16 @@ def test_a_network_of_several_inputs_gets_them_in_the_form_that_was_given(form: 
         assert rates == pytest.approx((critic(state, action) > 0).double().mean(0).numpy())
 
 
+@pytest.mark.parametrize(
+    "name", ["churn", "drift", "pruning", "saturation", "redundancy", "signal", "value", "primacy"]
+)
+def test_probes_beyond_the_forward_pass_take_a_network_of_several_inputs(name: str, tmp_path: Path) -> None:
+    with Monitor(Critic(), (vectors(60, 3), vectors(60, 2)), [name], out=tmp_path / "a.h5") as monitor:
+        monitor.measure(0)
+        monitor.measure(1)
+    assert {row.probe for row in open_analysis(tmp_path / "a.h5").row_list()} == {name}
+
+
 def test_the_scalars_are_those_of_the_trainers_own_log(observations: Path, tmp_path: Path) -> None:
     from probe.trainers import diagnostics
 
