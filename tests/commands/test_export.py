@@ -15,4 +15,4 @@ def test_a_checkpoint_is_exported_beside_itself(probe: Invoke, tmp_path: Path) -
 
 def test_an_unknown_format_is_named_with_the_known_ones(probe: Invoke, tmp_path: Path) -> None:
     result = probe("export", str(tmp_path / "a.h5"), "--to", "xls")
-    assert result.code == 2 and "Unknown export format 'xls'" in result.error and "parquet" in result.err
+    assert result.code == 2 and "Unknown export format 'xls'" in result.error and "parquet" in result.error
