@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from probe.checkpoints import Checkpoint
     from probe.checkpoints.native import NativeCheckpoint
     from probe.datasets.collect import Collected
 
@@ -76,21 +77,20 @@ def _reference(series: Path | None) -> NativeCheckpoint | None:
     return native[0]
 
 
-def _acting(policy: str) -> NativeCheckpoint | None:
+def _acting(policy: str) -> Checkpoint | None:
     from probe.checkpoints import open_checkpoint
 
     return None if policy == "random" else open_checkpoint(Path(policy))
 
 
-def _taken_from(
-    reference: NativeCheckpoint | None, acting: NativeCheckpoint | None
-) -> tuple[dict[str, Any] | None, int]:
+def _taken_from(reference: NativeCheckpoint | None, acting: Checkpoint | None) -> tuple[dict[str, Any] | None, int]:
     """Returns the environment's settings and the widest layer of the network that the set is for."""
+    from probe.checkpoints.native import NativeCheckpoint
     from probe.datasets.sampling import widest_layer
 
     if reference is not None:
         return reference.metadata.environment, widest_layer(reference.metadata.network)
-    if acting is not None:
+    if isinstance(acting, NativeCheckpoint):
         settings = {**acting.metadata.environment, "task": acting.metadata.task}
         return settings, widest_layer(acting.metadata.network)
     return None, 0
