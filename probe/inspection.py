@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from probe.capture import Layer, capture
 from probe.checkpoints import Hints, Series, is_checkpoint, open_checkpoint, open_series
+from probe.checkpoints.base import NONE
 from probe.checkpoints.native import NativeCheckpoint, read_header
 from probe.errors import FileError, ProbeError
 from probe.inputs import blank_observation
@@ -120,7 +121,7 @@ def _checkpoint(path: Path, verify: bool, hints: Hints | None) -> Description:
     checkpoint = open_checkpoint(path, hints)
     modules, shape = checkpoint.modules, checkpoint.observation_shape
     facts = {
-        **checkpoint.description,
+        **{name: value for name, value in checkpoint.description.items() if value not in ("", NONE)},
         **checkpoint.facts(),
         "modules": ", ".join(modules.names) or "none told by names",
     }

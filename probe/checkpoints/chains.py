@@ -130,7 +130,7 @@ def _branches(weights: Tensors) -> list[Branch] | None:
         groups.setdefault(_TRUNK if weights[path].ndim == 4 else _group(path), []).append(path)
     if _TRUNK in groups:
         images = groups.pop(_TRUNK)
-        joined = next((name for name, layers in groups.items() if _follows(weights, images[-1], layers[0])), None)
+        joined = _continuation(weights, images, groups)
         if joined is None:
             return None
         groups = {joined: images + groups.pop(joined), **groups}
@@ -139,6 +139,14 @@ def _branches(weights: Tensors) -> list[Branch] | None:
     # A trunk of convolutions stands first; of others any one may be what reads the observations.
     starts = list(groups)[:1] if any(each.ndim == 4 for each in weights.values()) else list(groups)
     return next((found for start in starts if (found := _ordered(weights, groups, start)) is not None), None)
+
+
+def _continuation(weights: Tensors, images: Sequence[str], groups: Mapping[str, Sequence[str]]) -> str | None:
+    """Returns the group that the convolutions lead to: one beside them, else the one with the widest input."""
+    home = images[0].split(".")[0]
+    fitting = [name for name, layers in groups.items() if _follows(weights, images[-1], layers[0])]
+    beside = [name for name in fitting if name.split(".")[0] == home]
+    return max(beside or fitting, key=lambda name: weights[groups[name][0]].shape[1], default=None)
 
 
 def _ordered(weights: Tensors, groups: Mapping[str, Sequence[str]], start: str) -> list[Branch] | None:
@@ -215,7 +223,7 @@ class ChainNetwork(nn.Module):
     def __init__(self, chain: Chain, tensors: Tensors) -> None:
         """Builds it, without values, with every parameter under the name that it is stored by."""
         super().__init__()
-        self.chain = chain
+        self.chain, self.kind = chain, f"{chain.kind}, inferred from its shapes"
         self.order: dict[str, list[str]] = {each.name: [] for each in chain.branches}
         read = {each.reads for each in chain.branches}
         for branch in chain.branches:

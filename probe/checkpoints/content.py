@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -11,6 +11,7 @@ from probe.checkpoints.stacks import Tensors
 from probe.modules import ModuleMap
 
 
+@runtime_checkable
 class Policy(Protocol):
     """A network that its own file describes."""
 

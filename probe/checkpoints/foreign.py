@@ -156,7 +156,7 @@ class ForeignCheckpoint(Checkpoint):
         tensors = network.state_dict()
         shape = self.observation_shape
         return {
-            "network": self.hints.model or type(network).__name__,
+            "network": self.hints.model or getattr(network, "kind", type(network).__name__),
             "observation shape": shape or "not told by the file",
             "observations reach the network": self._layouts[shape].words if shape in self._layouts else "",
             "tensors": len(tensors),
