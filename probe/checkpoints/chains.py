@@ -12,6 +12,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from probe.checkpoints.content import Policy
 from probe.checkpoints.layout import Layout
 from probe.checkpoints.roles import guess_modules
 from probe.checkpoints.stacks import NATURE, Tensors, convolution, linear
@@ -43,7 +44,7 @@ class Branch:
 
 
 @dataclass(frozen=True)
-class Chain:
+class Chain(Policy):
     """A network as its shapes tell it."""
 
     kind: str
@@ -81,13 +82,13 @@ def recognised(tensors: Tensors, activation: str | None = None) -> Chain | None:
     images = [path for path, each in weights.items() if each.ndim == 4]
     kind = _kind(images, weights)
     branches = None if kind is None else _branches(weights)
-    if kind is None or branches is None:
+    if kind is None or branches is None or (kind == "IMPALA" and activation not in (None, "relu")):
         return None
     apart = sum(each.reads == OBSERVATIONS for each in branches) > 1
     # Separate actors and critics on vectors are the form of on-policy scripts, whose activation is tanh.
     chosen = activation or ("tanh" if apart and kind == "MLP" else "relu")
     assumed = [f"the network is inferred from the shapes of its tensors: {kind}, {_described(branches, weights)}"]
-    if activation is None:
+    if activation is None and kind != "IMPALA":  # whose residual blocks are those of the source
         assumed.append(f"its activation is taken to be {chosen}: another one is given by --model-args activation=NAME")
     if kind != "MLP":
         assumed.append("its images are taken to be divided by 255, channels first")
@@ -136,9 +137,7 @@ def _branches(weights: Tensors) -> list[Branch] | None:
         groups = {joined: images + groups.pop(joined), **groups}
     if any(not _follows(weights, *pair) for layers in groups.values() for pair in pairwise(layers)):
         return None
-    # A trunk of convolutions stands first; of others any one may be what reads the observations.
-    starts = list(groups)[:1] if any(each.ndim == 4 for each in weights.values()) else list(groups)
-    return next((found for start in starts if (found := _ordered(weights, groups, start)) is not None), None)
+    return _ordered(weights, groups)
 
 
 def _continuation(weights: Tensors, images: Sequence[str], groups: Mapping[str, Sequence[str]]) -> str | None:
@@ -149,17 +148,31 @@ def _continuation(weights: Tensors, images: Sequence[str], groups: Mapping[str, 
     return max(beside or fitting, key=lambda name: weights[groups[name][0]].shape[1], default=None)
 
 
-def _ordered(weights: Tensors, groups: Mapping[str, Sequence[str]], start: str) -> list[Branch] | None:
-    """Returns each branch after the one that it reads, the first on the observations; None where one is left over."""
-    found = [Branch(start, tuple(groups[start]), OBSERVATIONS)]
-    waiting = [name for name in groups if name != start]
-    while waiting:
-        ready = [(name, reads) for name in waiting if (reads := _source(weights, groups[name][0], found))]
+def _ordered(weights: Tensors, groups: Mapping[str, Sequence[str]]) -> list[Branch] | None:
+    """Returns each branch after the one that it reads; None where what one reads cannot be told."""
+    given = {name: weights[layers[0]].shape[1] for name, layers in groups.items()}
+    images = [name for name, layers in groups.items() if weights[layers[0]].ndim == 4]
+    trunks = {
+        name: [
+            other
+            for other, layers in groups.items()
+            if other != name and not _is_head(other) and weights[layers[-1]].shape[0] == given[name]
+        ]
+        for name in groups
+    }
+    roots = images or [name for name in groups if not trunks[name]]
+    features = {given[name] for name in roots}
+    others = [name for name in groups if name not in roots]
+    # What is as wide as the observations could read either.
+    if len(features) != 1 or any(len(trunks[name]) != 1 or (not images and given[name] in features) for name in others):
+        return None
+    found = [Branch(name, tuple(groups[name]), OBSERVATIONS) for name in roots]
+    while others:
+        ready = [name for name in others if any(each.name == trunks[name][0] for each in found)]
         if not ready:
             return None
-        name, reads = ready[0]
-        found.append(Branch(name, tuple(groups[name]), reads))
-        waiting.remove(name)
+        found += [Branch(name, tuple(groups[name]), trunks[name][0]) for name in ready]
+        others = [name for name in others if name not in ready]
     return found
 
 
@@ -179,16 +192,6 @@ def _follows(weights: Tensors, one: str, other: str) -> bool:
     if weights[one].ndim == 4 and weights[other].ndim == 2:
         return given % out == 0
     return bool(weights[one].ndim >= weights[other].ndim and out == given)
-
-
-def _source(weights: Tensors, first: str, earlier: Sequence[Branch]) -> str | None:
-    """Returns what a branch reads, None where that cannot be told."""
-    wanted, root = weights[first].shape[1], weights[earlier[0].layers[0]]
-    trunks = [each.name for each in earlier if weights[each.layers[-1]].shape[0] == wanted and not _is_head(each.name)]
-    raw = root.ndim == 2 and root.shape[1] == wanted
-    if raw:
-        return None if trunks else OBSERVATIONS
-    return trunks[0] if len(trunks) == 1 else None
 
 
 def _is_head(branch: str) -> bool:

@@ -1,8 +1,9 @@
 """What one foreign file holds, whichever format it is in."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -11,14 +12,15 @@ from probe.checkpoints.stacks import Tensors
 from probe.modules import ModuleMap
 
 
-@runtime_checkable
-class Policy(Protocol):
+class Policy(ABC):
     """A network that its own file describes."""
 
     @property
+    @abstractmethod
     def layout(self) -> Layout:
         """How stored observations reach it."""
 
+    @abstractmethod
     def build(self, tensors: Tensors) -> nn.Module:
         """Builds it, without values."""
 

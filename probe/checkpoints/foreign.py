@@ -23,9 +23,11 @@ from probe.checkpoints.hints import Hints
 from probe.checkpoints.hub import weights_of
 from probe.checkpoints.layout import Layout, Shape, fitted, scaled
 from probe.checkpoints.roles import guess_modules
-from probe.errors import FileError, ShapeError
+from probe.errors import FileError, ShapeError, UnknownNameError
 from probe.modules import ModuleMap
 
+_ACTIVATION = "activation"
+"""The one argument of a network that is inferred."""
 _BLOCK = 1 << 20
 _SIDES = (84, 64, 96, 128, 224, 32)
 """Heights and widths that are tried where only the channels of an image are known."""
@@ -199,7 +201,9 @@ class ForeignCheckpoint(Checkpoint):
         """Returns what the file or the shapes say that the network is."""
         if content.policy is not None:
             return content.policy
-        chain = recognised(content.tensors, self.hints.model_args.get("activation"))
+        if unknown := [name for name in self.hints.model_args if name != _ACTIVATION]:
+            raise UnknownNameError("argument of a network without --model", unknown[0], [_ACTIVATION])
+        chain = recognised(content.tensors, self.hints.model_args.get(_ACTIVATION))
         if chain is None:
             raise FileError(
                 f"{self.path}: the shapes of its {len(content.tensors)} tensors tell no MLP, Nature DQN or IMPALA "

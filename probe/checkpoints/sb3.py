@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from probe.checkpoints.archives import read_member
-from probe.checkpoints.content import Content
+from probe.checkpoints.content import Content, Policy
 from probe.checkpoints.layout import Layout, stored_shape
 from probe.checkpoints.pickles import load_pickle
 from probe.checkpoints.sb3_networks import ActorCritic, ActorWithQ, QNetwork
@@ -79,7 +79,7 @@ def read_sb3(path: Path, trust: bool) -> Content:
 
 
 @dataclass(frozen=True)
-class Sb3Policy:
+class Sb3Policy(Policy):
     """What the readable fields say about a policy."""
 
     path: Path
@@ -195,5 +195,5 @@ def _is_class(space: Mapping[str, Any], name: str) -> bool:
 def _is_left_out(name: str, shared: bool) -> bool:
     """Whether a tensor is a target network's, or another name of one that has a name already."""
     head = name.split(".")[0]
-    doubles = ("pi_features_extractor", "vf_features_extractor") if shared else ("features_extractor",)
+    doubles = ("pi_features_extractor", "vf_features_extractor") if shared else ("pi_features_extractor",)
     return head.endswith("_target") or head in doubles

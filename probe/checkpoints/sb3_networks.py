@@ -52,10 +52,8 @@ class ActorCritic(nn.Module):
         """
         super().__init__()
         self.discrete, self.shared = discrete, shared
-        if shared:
-            self.features_extractor = _extractor(tensors, _FEATURES)
-        else:
-            self.pi_features_extractor = _extractor(tensors, f"pi_{_FEATURES}")
+        self.features_extractor = _extractor(tensors, _FEATURES)  # where they are two, the actor's
+        if not shared:
             self.vf_features_extractor = _extractor(tensors, f"vf_{_FEATURES}")
         self.mlp_extractor = nn.ModuleDict(
             {
@@ -69,11 +67,8 @@ class ActorCritic(nn.Module):
 
     def forward(self, observations: Tensor) -> dict[str, Tensor]:
         """Runs actor and critic."""
-        if self.shared:
-            for_actor = for_critic = self.features_extractor(observations)
-        else:
-            for_actor = self.pi_features_extractor(observations)
-            for_critic = self.vf_features_extractor(observations)
+        for_actor = self.features_extractor(observations)
+        for_critic = for_actor if self.shared else self.vf_features_extractor(observations)
         actor, critic = self.mlp_extractor["policy_net"](for_actor), self.mlp_extractor["value_net"](for_critic)
         return {
             "actor" if self.discrete else "mean": self.action_net(actor),
