@@ -2,6 +2,8 @@
 
 import argparse
 import io
+import pickle
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -42,11 +44,16 @@ def load_pickle(path: Path, content: bytes | None = None, trust: bool = False) -
 
 
 def _refusal(path: Path, content: bytes | None, error: Exception) -> str:
-    wanted = _unsafe(path if content is None else io.BytesIO(content))
+    wanted = _unsafe(path if content is None else io.BytesIO(content)) or re.findall(r"GLOBAL ([\w.]+)", str(error))
     if wanted:
         more = f" and {len(wanted) - _NAMED} more" if len(wanted) > _NAMED else ""
         return (
             f"{path}: holds objects beside tensors ({', '.join(wanted[:_NAMED])}{more}), and building them can run "
+            "code. Save the state_dict alone, or give --trust-pickle if you trust the file."
+        )
+    if isinstance(error, pickle.UnpicklingError):
+        return (
+            f"{path}: holds something else than tensors and plain data, or is damaged. Loading it as it is can run "
             "code. Save the state_dict alone, or give --trust-pickle if you trust the file."
         )
     words = str(error).strip().split("\n")[0][:200] or type(error).__name__

@@ -49,11 +49,13 @@ def count_of_content(held: Mapping[Any, Any]) -> int | None:
 
 def step_of_name(name: str) -> int | None:
     """Returns the step in a file's name without its suffix, as in `rl_model_500_steps`; None where there is none."""
-    for pattern in _PATTERNS:
+    for place, pattern in enumerate(_PATTERNS):
         match = re.search(pattern, name.lower())
         if match:
-            # 1_000_000 is one number; of run_3_500 the underscore parts two.
-            digits = match[1] if re.fullmatch(r"\d{1,3}(_\d{3})+(\.\d+)?", match[1]) else match[1].split("_")[-1]
+            # step_1_000 and 1_000_000 are one number each; of run_3_500 the underscore parts two.
+            thousands = 1 if place < 2 else 2
+            whole = re.fullmatch(rf"\d{{1,3}}(_\d{{3}}){{{thousands},}}(\.\d+)?", match[1])
+            digits = match[1] if whole else match[1].split("_")[-1]
             value = float(digits.replace("_", "") or "nan") * _SIZE[match[2]]
             if value == value // 1:
                 return int(value)
