@@ -189,7 +189,7 @@ class ForeignCheckpoint(Checkpoint):
         if self.hints.model is not None:
             return self._made(content)
         if content.program is not None:
-            return content.program
+            return callable_network(content.program, str(self.path))
         return self._policy(content).build(content.tensors)
 
     def _made(self, content: Content, seed: int = 0) -> nn.Module:

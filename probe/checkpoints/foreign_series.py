@@ -106,13 +106,15 @@ def _series(group: Named, placed: Sequence[_Placed], run: tuple[str, str, int | 
                 f"{group.key}: {earlier.checkpoint.path.name} and {later.checkpoint.path.name} are both at step "
                 f"{earlier.step:,}. Give one of them, or say what the files of one series share with --series-by REGEX."
             )
-    name, method, seed = run
-    chosen = seed if seed is not None else ordered[0].checkpoint.stored_seed or 0
+    name, script, seed = run
+    first = ordered[0].checkpoint
+    method = script or first.algorithm or first.format
+    chosen = seed if seed is not None else first.stored_seed or 0
     layouts: dict[Shape, Layout] = {}
     for each in ordered:
         each.checkpoint.identify(Identity(name, method, chosen, each.step), layouts, remarks)
     checkpoints = tuple(each.checkpoint for each in ordered)
-    return Series(ordered[0].checkpoint.path.parent, name, method, chosen, checkpoints)
+    return Series(first.path.parent, name, method, chosen, checkpoints)
 
 
 def _without_copies(placed: Sequence[_Placed]) -> tuple[list[_Placed], tuple[str, ...]]:

@@ -16,7 +16,7 @@ from probe.files import reason
 FORMATS = {
     "native": "safetensors files written by `probe train`: weights, buffers and the network's specification",
     "sb3": "zip files of Stable-Baselines3 and sb3-contrib, and folders of them; the policy is rebuilt",
-    "pickle": "state_dicts of CleanRL and any script (.pt, .pth, .ckpt, .bin, .cleanrl_model), bare or nested",
+    "state-dict": "state_dicts of CleanRL and any script (.pt, .pth, .ckpt, .bin, .cleanrl_model), bare or nested",
     "lightning": "checkpoints of Lightning (.ckpt); --model names the network or the LightningModule",
     "safetensors": "safetensors files of any library",
     "hub": "folders of the Hugging Face Hub: model.safetensors or pytorch_model.bin, config.json",
@@ -45,7 +45,7 @@ def read_content(path: Path, trust: bool) -> Content:
     kind = _kind(path)
     if kind == "sb3":
         return read_sb3(path, trust)
-    if kind == "pickle":
+    if kind == "state-dict":
         return read_state_dicts(path, load_pickle(path, trust=trust), kind)
     return read_program(path, kind, trust)
 
@@ -64,7 +64,7 @@ def _kind(path: Path) -> str:
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({reason(error)}).") from error
     if start != _ZIP:
-        return "pickle"
+        return "state-dict"
     names = {name for name in members(path)}
     inner = {name.partition("/")[2] for name in names}  # PyTorch's archives have one folder at the top
     if names >= MEMBERS:
@@ -74,5 +74,5 @@ def _kind(path: Path) -> str:
     if {"archive_format", "serialized_exported_program.json"} & (names | inner):
         return "torch-export"
     if "data.pkl" in inner:
-        return "pickle"
+        return "state-dict"
     raise FileError(f"{path}: a zip file, but no checkpoint of a known format (`probe list formats`).")

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-pytest.importorskip("stable_baselines3")
+pytest.importorskip("sb3_contrib")
 
+from sb3_contrib import QRDQN, TQC, TRPO, MaskablePPO
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import CheckpointCallback
 
@@ -62,6 +63,10 @@ MODELS: dict[str, tuple[Any, ...]] = {
     "sac": (SAC, "MlpPolicy", "Pendulum-v1", OFF_POLICY),
     "sac-images": (SAC, "CnnPolicy", PixelPendulum, OFF_POLICY),
     "td3": (TD3, "MlpPolicy", "Pendulum-v1", OFF_POLICY),
+    "trpo": (TRPO, "MlpPolicy", "CartPole-v1", {**ON_POLICY, "batch_size": 16}),
+    "qrdqn": (QRDQN, "MlpPolicy", "CartPole-v1", OFF_POLICY),
+    "tqc": (TQC, "MlpPolicy", "Pendulum-v1", OFF_POLICY),
+    "maskable-untrained": (MaskablePPO, "MlpPolicy", "CartPole-v1", ON_POLICY),
 }
 """Class, policy, environment and settings."""
 
@@ -73,7 +78,7 @@ def new_model(name: str) -> Any:
 
 
 def train(name: str, folder: Path, steps: int, every: int) -> Any:
-    """Trains a little and returns the model; its checkpoints are in the folder, as the library's callback writes them."""
+    """Trains a little and returns the model; the library's own callback writes checkpoints to the folder."""
     with torch.random.fork_rng(devices=[]):
         model = new_model(name)
         model.learn(steps, callback=CheckpointCallback(every, str(folder)))

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from probe.checkpoints import Hints, open_checkpoint, open_series
 from probe.errors import FileError, ShapeError
@@ -32,7 +31,7 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=MODELS)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     path = tmp_path_factory.mktemp("models") / f"{request.param}.zip"
-    trained = not request.param.endswith("images")  # convolutions take their time
+    trained = not request.param.endswith(("images", "untrained"))  # convolutions take their time
     made = train(request.param, path.parent / "logs", 8, 100) if trained else new_model(request.param)
     made.save(path)
     return type(made).load(path, device="cpu"), path
@@ -53,19 +52,23 @@ def run_of(model: Any, batch: Tensor) -> Callable[[], object]:
     prepared, _ = policy.obs_to_tensor(batch.numpy())
     if hasattr(policy, "predict_values"):
         return lambda: policy(prepared, deterministic=True)
-    if hasattr(policy, "q_net"):
-        return lambda: policy.q_net(prepared)
-    return lambda: policy.critic(
-        prepared,
-        policy.actor(prepared, deterministic=True) if hasattr(policy.actor, "latent_pi") else policy.actor(prepared),
-    )
+    if values_of(model) is not None:
+        return lambda: values_of(model)(prepared)
+    # The actor of TD3 is deterministic and takes no such argument.
+    how = {"deterministic": True} if hasattr(policy.actor, "latent_pi") else {}
+    return lambda: policy.critic(prepared, policy.actor(prepared, **how))
+
+
+def values_of(model: Any) -> Any:
+    """Returns the network of DQN or QR-DQN; None of other algorithms."""
+    return getattr(model.policy, "q_net", None) or getattr(model.policy, "quantile_net", None)
 
 
 def test_every_layer_is_the_librarys_own(model: tuple[Any, Path]) -> None:
     theirs, path = model
     checkpoint, batch = open_checkpoint(path), observations(theirs)
     # SAC's squashing of actions is computed in another form before the critics are given them.
-    tolerance = 1e-5 if path.stem.startswith("sac") else 0.0
+    tolerance = 1e-5 if path.stem.startswith(("sac", "tqc")) else 0.0
     assert_same(captured(checkpoint, batch), hooked(theirs.policy, run_of(theirs, batch)), tolerance)
 
 
@@ -82,11 +85,13 @@ def test_outputs_are_the_librarys_own(model: tuple[Any, Path]) -> None:
             got = ours[name] if name == "mean" else ours[name].log_softmax(-1)
             assert torch.allclose(got, wanted, atol=1e-6)
             assert torch.equal(ours["critic"], theirs.policy.predict_values(prepared).squeeze(-1))
-        elif hasattr(theirs.policy, "q_net"):
-            assert torch.equal(ours["q_values"], theirs.policy.q_net(prepared))
+        elif values_of(theirs) is not None:
+            assert torch.equal(ours["q_values"], values_of(theirs)(prepared).flatten(1))
         else:
             action = theirs.policy._predict(prepared, deterministic=True)
-            for index, value in enumerate(theirs.policy.critic(prepared, action)):
+            values = theirs.policy.critic(prepared, action)
+            # TQC stacks its critics along axis 1.
+            for index, value in enumerate(values if isinstance(values, tuple) else values.unbind(1)):
                 assert torch.allclose(ours[f"critic{index}"], value, atol=1e-5)
 
 

@@ -68,7 +68,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
 def test_several_networks_are_one_under_their_keys(tmp_path: Path) -> None:
     path = tmp_path / "step_5.pt"
     torch.save({"actor": {"0.weight": torch.ones(2, 4)}, "critic": {"0.weight": torch.ones(1, 4)}}, path)
-    content = read_state_dicts(path, load_pickle(path), "pickle")
+    content = read_state_dicts(path, load_pickle(path), "state-dict")
     assert set(content.tensors) == {"actor.0.weight", "critic.0.weight"}
 
 
