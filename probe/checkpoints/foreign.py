@@ -59,6 +59,7 @@ class ForeignCheckpoint(Checkpoint):
         self.format, self.algorithm, self.stored_seed = content.format, content.algorithm, content.seed
         self.stored_step, self.stored_count, self.remarks = content.step, content.count, content.remarks
         self.names = tuple(content.tensors)
+        self.shapes = str(sorted((name, tuple(tensor.shape)) for name, tensor in content.tensors.items()))
         self._known = None if hints.model else content.modules
         self._identity = Identity(path.stem, "", content.seed or 0, content.step or 0)
         self._layouts: dict[Shape, Layout] = {}

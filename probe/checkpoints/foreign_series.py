@@ -82,6 +82,7 @@ def _refuse_mixed(folder: str, placed: Sequence[_Placed]) -> None:
         "seeds": lambda each: match[1] if (match := _SEED.search(_stem(each.checkpoint.path))) else None,
         "formats": lambda each: each.checkpoint.format,
         "algorithms": lambda each: each.checkpoint.algorithm,
+        "networks": lambda each: each.checkpoint.shapes,
     }
     for what, of in kinds.items():
         groups: dict[str, list[str]] = {}

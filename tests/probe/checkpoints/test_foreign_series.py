@@ -106,6 +106,13 @@ def test_two_formats_in_a_folder_are_mixed(tmp_path: Path) -> None:
         open_series([tmp_path])
 
 
+def test_two_networks_in_a_folder_are_mixed(tmp_path: Path) -> None:
+    write(tmp_path / "step_1.pt", width=8)
+    write(tmp_path / "step_2.pt", width=12)
+    with pytest.raises(FileError, match=r"by their networks: step_1\.pt and step_2\.pt"):
+        open_series([tmp_path])
+
+
 def test_our_own_checkpoints_stand_alone(tmp_path: Path) -> None:
     write_native(tmp_path, 0)
     write(tmp_path / "step_5.pt")
