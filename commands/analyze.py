@@ -19,7 +19,12 @@ from probe.commands.foreign import (
 
 def analyze(
     series: Annotated[list[str], typer.Argument(help="Run folders, folders of checkpoints, globs or files.")],
-    data: Annotated[list[Path], typer.Option("--data", help="Observation set (HDF5); repeatable.")],
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            "--data", help="Observation set, or a recording (.npy, .npz, HDF5, folder of images); repeatable."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="Analysis file (HDF5) to write; an existing one is extended.")],
     probe: Annotated[
         list[str] | None, typer.Option("--probe", help="default, costly, all, or a probe's name; repeatable.")

@@ -26,7 +26,10 @@ def carry_out(planned: Plan, workers: int) -> Analysis:
 
 
 def print_notes(planned: Plan) -> None:
-    """Says what was assumed about checkpoints of other libraries, once a series."""
+    """Says what was assumed about other tools' observations and, once a series, about other libraries' checkpoints."""
+    for data in planned.data:
+        for note in data.notes:
+            messages.print(f"[yellow]{data.path}:[/] {note}.", highlight=False)
     for series in planned.series:
         shapes = dict.fromkeys(data.observation_shape for data in planned.data)
         for note in dict.fromkeys(note for shape in shapes for note in series.checkpoints[0].notes(shape)):

@@ -18,6 +18,7 @@ from probe.checkpoints.native import NativeCheckpoint, read_header
 from probe.errors import FileError, ProbeError
 from probe.inputs import blank_observation
 from probe.modules import ModuleMap
+from probe.recorded import is_recorded
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -56,7 +57,9 @@ def describe(path: Path, verify: bool = False, hints: Hints | None = None) -> De
         return _folder(path, verify, hints)
     if path.suffix == ".safetensors" and path.parent.name == "state":
         return _state(path)
-    return _checkpoint(path, verify, hints) if is_checkpoint(path) else _hdf5(path, verify)
+    if is_checkpoint(path):
+        return _checkpoint(path, verify, hints)
+    return _observations(path, verify) if is_recorded(path) else _hdf5(path, verify)
 
 
 def _folder(path: Path, verify: bool, hints: Hints | None) -> Description:
@@ -170,7 +173,6 @@ def _state(path: Path) -> Description:
 def _hdf5(path: Path, verify: bool) -> Description:
     import h5py
 
-    from probe.observations import open_observations
     from probe.results import open_analysis
     from probe.results.writing import FORMAT
 
@@ -187,12 +189,20 @@ def _hdf5(path: Path, verify: bool) -> Description:
             facts["probes"] = ", ".join(f"{each['name']} v{each['version']}" for each in analysis.probes)
             facts["versions"] = analysis.versions
             return Description("analysis", facts, [_changed(path)] if verify and not analysis.verify() else [])
+    return _observations(path, verify)
+
+
+def _observations(path: Path, verify: bool) -> Description:
+    from probe.observations import open_observations
+
     observations = open_observations(path)
     facts = {
         "samples": observations.samples,
         "observation shape": observations.observation_shape,
         **{key: value for key, value in observations.attributes.items() if key not in ("format", "format_version")},
     }
+    if observations.notes:
+        facts["notes"] = "; ".join(observations.notes)
     return Description("observation set", facts, [_changed(path)] if verify and not observations.verify() else [])
 
 
