@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from probe.capture import Activations
-from probe.checkpoints import Series, open_series
+from probe.checkpoints import Hints, Series, open_series
 from probe.errors import ConfigurationError
 from probe.observations import open_observations
 from probe.planning import Plan, plan
@@ -21,16 +21,18 @@ def analyze(
     probes: Sequence[str | Probe] = ("default",),
     workers: int = 1,
     activations: Activations | None = None,
+    hints: Hints | None = None,
 ) -> Analysis:
     """Runs probes over checkpoint series and returns the opened analysis file.
 
     Args:
         series: Run folders, folders of checkpoints, globs or files.
-        data: Observation sets (HDF5) that `probe collect` wrote.
+        data: Observation sets that `probe collect` wrote, or recordings of other tools.
         out: The analysis file to write or extend.
         probes: Probe names, `default`, `all`, or probes with parameters of their own.
         workers: Processes that measure checkpoints side by side.
         activations: Declared nonlinearities, such as {"torch.clamp": "relu"}; see `probe.capture.declared`.
+        hints: What checkpoints of other libraries do not say, such as Hints(model="net.py:Agent").
 
     Raises:
         ProbeError: the input is at fault; the message says how.
@@ -39,7 +41,7 @@ def analyze(
     sets = [data] if isinstance(data, str | Path) else data
     opened = [open_observations(Path(each)) for each in sets]
     chosen = choose_probes(probes)
-    return plan(open_series(list(paths)), opened, Path(out), chosen, activations=activations).complete(workers)
+    return plan(open_series(list(paths), hints), opened, Path(out), chosen, activations=activations).complete(workers)
 
 
 def choose_probes(names: Sequence[str | Probe]) -> list[Probe]:
