@@ -21,9 +21,7 @@ def analyze(
     series: Annotated[list[str], typer.Argument(help="Run folders, folders of checkpoints, globs or files.")],
     data: Annotated[
         list[Path],
-        typer.Option(
-            "--data", help="Observation set, or a recording (.npy, .npz, HDF5, folder of images); repeatable."
-        ),
+        typer.Option("--data", help="Observation set, or a recording (.npy, .npz, HDF5, image folder); repeatable."),
     ],
     out: Annotated[Path, typer.Option("--out", help="Analysis file (HDF5) to write; an existing one is extended.")],
     probe: Annotated[

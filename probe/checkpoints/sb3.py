@@ -150,7 +150,7 @@ class Sb3Policy(Policy):
             )
         if module not in _KNOWN or "Recurrent" in str(policy.get("__init__", "")):
             raise FileError(
-                f"{self.path}: its policy is of {module or 'an unknown module'}, not the library's own. {_OWN_MODEL}"
+                f"{self.path}: its policy is of {module or 'an unknown module'}, which is not rebuilt. {_OWN_MODEL}"
             )
         extractor = kwargs.get("features_extractor_class")
         if extractor is not None and str(extractor) not in _EXTRACTORS:

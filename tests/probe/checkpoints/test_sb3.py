@@ -201,7 +201,7 @@ REFUSED = {
     ),
     "a policy of one's own": (
         lambda fields: fields["policy_class"].update({"__module__": "__main__"}),
-        "not the library's own. Give the network with --model",
+        "of __main__, which is not rebuilt. Give the network with --model",
     ),
     "an extractor of one's own": (
         lambda fields: fields.update({"policy_kwargs": {"features_extractor_class": "<class '__main__.Mine'>"}}),
