@@ -8,16 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from probe.checkpoints.roles import guess_modules
-from probe.checkpoints.stacks import NATURE, Tensors, convolution, linear
+from probe.checkpoints.stacks import ACTIVATIONS, NATURE, Tensors, convolution, linear
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "leaky_relu": nn.LeakyReLU,
-}
 OBSERVATIONS = "observations"
 IMPALA = "IMPALA"
 DEVIATION = re.compile(r"(.*[._])?log_?std(_.*)?")

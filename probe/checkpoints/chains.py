@@ -10,11 +10,11 @@ from itertools import pairwise
 
 from torch import nn
 
-from probe.checkpoints.chain_network import ACTIVATIONS, DEVIATION, IMPALA, OBSERVATIONS, Branch, ChainNetwork
+from probe.checkpoints.chain_network import DEVIATION, IMPALA, OBSERVATIONS, Branch, ChainNetwork
 from probe.checkpoints.content import Policy
 from probe.checkpoints.layout import Layout
 from probe.checkpoints.roles import guess_modules
-from probe.checkpoints.stacks import NATURE, Tensors
+from probe.checkpoints.stacks import ACTIVATIONS, NATURE, Tensors
 from probe.errors import UnknownNameError
 
 _TRUNK = ""

@@ -20,7 +20,7 @@ from probe.checkpoints.factory import make_network, source_digest
 from probe.checkpoints.fitting import load_tensors
 from probe.checkpoints.formats import read_content
 from probe.checkpoints.hints import Hints
-from probe.checkpoints.hub import weights_of
+from probe.checkpoints.hub import weight_files
 from probe.checkpoints.layout import Layout, Shape, fitted, scaled
 from probe.checkpoints.roles import guess_modules
 from probe.errors import FileError, ShapeError, UnknownNameError
@@ -84,10 +84,10 @@ class ForeignCheckpoint(Checkpoint):
     def digest(self) -> str:
         """SHA-256 over the file, its place in its series, and what the user said the network is."""
         sha = hashlib.sha256()
-        weights = (weights_of(self.path) or self.path) if self.path.is_dir() else self.path
-        with weights.open("rb") as file:
-            while block := file.read(_BLOCK):
-                sha.update(block)
+        for part in weight_files(self.path) if self.path.is_dir() else (self.path,):
+            with part.open("rb") as file:
+                while block := file.read(_BLOCK):
+                    sha.update(block)
         hints, identity = self.hints, self._identity
         said = [
             hints.model,

@@ -24,17 +24,26 @@ def weights_of(folder: Path) -> Path | None:
     return next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """Returns the files that hold the weights: one, or those that an index names.
+
+    Raises:
+        FileError: there is none, or one lies outside of the folder.
+    """
+    weights = weights_of(folder)
+    if weights is None:
+        raise FileError(f"{folder}: none of {', '.join(WEIGHTS[:2])} is in it.")
+    return _shards(weights)
+
+
 def read_hub(folder: Path, trust: bool) -> Content:
     """Reads the weights, and as arguments of the network the configuration.
 
     Raises:
         FileError: a file is missing, damaged, or lies outside of the folder.
     """
-    weights = weights_of(folder)
-    if weights is None:
-        raise FileError(f"{folder}: none of {', '.join(WEIGHTS[:2])} is in it.")
     tensors: dict[str, Tensor] = {}
-    for file in _shards(weights):
+    for file in weight_files(folder):
         tensors |= read_tensors(file)[0] if file.suffix == ".safetensors" else load_pickle(file, trust=trust)
     config, state = (_table(folder / name) for name in ("config.json", _STATE))
     return Content(
@@ -47,7 +56,6 @@ def read_hub(folder: Path, trust: bool) -> Content:
 
 
 def _shards(weights: Path) -> list[Path]:
-    """Returns the files that hold the weights: one, or those that an index names."""
     if weights.suffix != ".json":
         return [weights]
     names = _table(weights).get("weight_map", {})

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+from probe.checkpoints.stacks import ACTIVATIONS
 from probe.modules import ModuleMap
 
 _CERTAIN = {
@@ -42,6 +43,5 @@ def _role(parts: list[str]) -> tuple[str, str]:
 
 def _patterns(paths: Iterable[str]) -> tuple[str, ...]:
     # `fc1_relu` is what a rebuilt network calls the nonlinearity after `fc1`.
-    return tuple(
-        pattern for path in paths for pattern in (f"{path}.*", path, f"{path}:*", f"{path}_relu", f"{path}_tanh")
-    )
+    ends = (".*", "", ":*", "_input_relu", *(f"_{name}" for name in ACTIVATIONS))
+    return tuple(f"{path}{end}" for path in paths for end in ends)

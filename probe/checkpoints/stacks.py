@@ -10,6 +10,15 @@ Tensors = Mapping[str, Tensor]
 """Parameters and buffers by name."""
 NATURE = ((8, 4), (4, 2), (3, 1))
 """Kernel and stride of the convolutions of Mnih et al. 2015, doi:10.1038/nature14236."""
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "leaky_relu": nn.LeakyReLU,
+}
+"""Those that a network that is inferred may have, by name."""
 
 
 def linear_stack(
