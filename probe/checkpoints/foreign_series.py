@@ -111,11 +111,20 @@ def _series(group: Named, placed: Sequence[_Placed], run: tuple[str, str, int | 
     first = ordered[0].checkpoint
     method = script or first.algorithm or first.format
     chosen = seed if seed is not None else first.stored_seed or 0
+    remarks += _unnormalised(first.path.parent) if first.hints.mean is None else ()
     layouts: dict[Shape, Layout] = {}
     for each in ordered:
         each.checkpoint.identify(Identity(name, method, chosen, each.step), layouts, remarks)
     checkpoints = tuple(each.checkpoint for each in ordered)
     return Series(first.path.parent, name, method, chosen, checkpoints)
+
+
+def _unnormalised(folder: Path) -> tuple[str, ...]:
+    """Says where the statistics lie that an agent's observations were normalised with: pickles, which stay closed."""
+    found = sorted((*folder.glob("*vecnormalize*.pkl"), *folder.glob("*/vecnormalize.pkl")))
+    if not found:
+        return ()
+    return (f"{found[0].name} lies beside it, so the agent saw normalised observations: give --obs-mean and --obs-var",)
 
 
 def _without_copies(placed: Sequence[_Placed]) -> tuple[list[_Placed], tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -152,6 +153,16 @@ def test_what_stands_beside_checkpoints_is_none(tmp_path: Path) -> None:
     for name in ("optimizer.pt", "step_5.optimizer.pth", "rng_state.pth", "training_args.bin"):
         (tmp_path / name).write_bytes(b"")
     assert len(open_series([tmp_path])[0].checkpoints) == 1
+
+
+def test_a_run_that_needs_statistics_says_so(tmp_path: Path) -> None:
+    write(tmp_path / "run_5.pt")
+    (tmp_path / "Pendulum-v1").mkdir()
+    (tmp_path / "Pendulum-v1" / "vecnormalize.pkl").write_bytes(b"never opened")
+    given = Hints(mean=np.zeros(4), variance=np.ones(4))
+    for hints, said in ((Hints(), True), (given, False)):
+        (series,) = open_series([tmp_path], hints)
+        assert any("give --obs-mean and --obs-var" in note for note in series.checkpoints[0].notes()) == said
 
 
 def test_equal_weights_at_two_steps_are_two_checkpoints(tmp_path: Path) -> None:
