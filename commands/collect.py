@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from probe.checkpoints import Checkpoint
     from probe.checkpoints.native import NativeCheckpoint
     from probe.datasets.collect import Collected
 
@@ -49,7 +50,7 @@ def collect(
     there already are passed over, so an interrupted collection goes on.
     """
 
-    def write(path: Path, acting: NativeCheckpoint | None, reference: NativeCheckpoint | None = None) -> None:
+    def write(path: Path, acting: Checkpoint | None, reference: NativeCheckpoint | None = None) -> None:
         from probe.commands.console import progress
         from probe.datasets.collect import collect as run
         from probe.datasets.sampling import DEFAULT_SAMPLES, Sampling
@@ -96,21 +97,20 @@ def _reference(series: Path | None) -> NativeCheckpoint | None:
     return native[0]
 
 
-def _acting(policy: str) -> NativeCheckpoint | None:
+def _acting(policy: str) -> Checkpoint | None:
     from probe.checkpoints import open_checkpoint
 
     return None if policy == "random" else open_checkpoint(Path(policy))
 
 
-def _taken_from(
-    reference: NativeCheckpoint | None, acting: NativeCheckpoint | None
-) -> tuple[dict[str, Any] | None, int]:
+def _taken_from(reference: NativeCheckpoint | None, acting: Checkpoint | None) -> tuple[dict[str, Any] | None, int]:
     """Returns the environment's settings and the widest layer of the network that the set is for."""
+    from probe.checkpoints.native import NativeCheckpoint
     from probe.datasets.sampling import widest_layer
 
     if reference is not None:
         return reference.metadata.environment, widest_layer(reference.metadata.network)
-    if acting is not None:
+    if isinstance(acting, NativeCheckpoint):
         settings = {**acting.metadata.environment, "task": acting.metadata.task}
         return settings, widest_layer(acting.metadata.network)
     return None, 0
@@ -123,9 +123,9 @@ def _refuse_other_policies(policy: str, series: Path | None) -> None:
         raise ConfigurationError("--per-checkpoint says who acts and for which series. Leave out --policy and --for.")
 
 
-def _missing_sets(series: Path, folder: Path) -> list[tuple[Path, NativeCheckpoint]]:
+def _missing_sets(series: Path, folder: Path) -> list[tuple[Path, Checkpoint]]:
     """Returns the checkpoints of a series that have no set in the folder yet, and where theirs goes."""
-    from probe.checkpoints import open_checkpoint, open_series
+    from probe.checkpoints import open_series
     from probe.errors import ConfigurationError, FileError
     from probe.observations import open_observations
 
@@ -136,7 +136,7 @@ def _missing_sets(series: Path, folder: Path) -> list[tuple[Path, NativeCheckpoi
     for each in first.checkpoints:
         path = folder / f"step_{each.step:09d}.h5"
         if not path.exists():
-            missing.append((path, open_checkpoint(each.path)))
+            missing.append((path, each))
         elif open_observations(path).attributes["policy"] != each.digest:
             raise FileError(f"{path}: another checkpoint's set. Choose another --out, or remove it first.")
     return missing

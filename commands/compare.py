@@ -5,6 +5,17 @@ from typing import Annotated
 
 import typer
 
+from probe.commands.foreign import (
+    Layout,
+    Model,
+    ModelArgs,
+    Modules,
+    ObservationMean,
+    ObservationVariance,
+    SeriesBy,
+    TrustPickle,
+)
+
 
 def compare(
     a: Annotated[
@@ -29,6 +40,14 @@ def compare(
         Path | None, typer.Option("--out", help="Keep the analysis in this file; an existing one is extended.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Show every row, also those without a difference.")] = False,
+    model: Model = None,
+    model_args: ModelArgs = None,
+    module: Modules = None,
+    series_by: SeriesBy = None,
+    layout: Layout = None,
+    obs_mean: ObservationMean = None,
+    obs_var: ObservationVariance = None,
+    trust_pickle: TrustPickle = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every row as JSON.")] = False,
 ) -> None:
     """Show two checkpoints or two runs side by side: both values, the difference, an interval where seeds allow one.
@@ -38,9 +57,10 @@ def compare(
     Seeds that both sides have are compared in pairs.
     """
     from probe.analysis import choose_probes
+    from probe.checkpoints.hints import parse_hints
     from probe.commands.console import messages
     from probe.commands.differences import comparison_json, print_comparison
-    from probe.commands.measuring import carry_out
+    from probe.commands.measuring import carry_out, print_notes
     from probe.comparison import keep_or_drop, open_sides, plan_comparison, read_comparison
     from probe.memory import keep_freed_memory
     from probe.observations import open_observations
@@ -50,9 +70,11 @@ def compare(
 
     keep_freed_memory()  # before anything large is allocated
     chosen = apply_settings(choose_probes(probe or ["default"]), settings or [])
-    sides = open_sides(a, b, parse_count(step) if step else None)
+    hints = parse_hints(model, model_args or [], module or [], series_by, layout, obs_mean, obs_var, trust_pickle)
+    sides = open_sides(a, b, parse_count(step) if step else None, hints)
     with keep_or_drop(out) as path:
         planned = plan_comparison(sides, open_observations(data), path, chosen, layer or ["*"], samples)
+        print_notes(planned)
         with carry_out(planned, workers) as analysis:
             compared = read_comparison(analysis, sides, planned, chosen)
             for warning in warnings(analysis):

@@ -5,10 +5,29 @@ from typing import Annotated
 
 import typer
 
+from probe.commands.foreign import (
+    Layout,
+    Model,
+    ModelArgs,
+    Modules,
+    ObservationMean,
+    ObservationVariance,
+    SeriesBy,
+    TrustPickle,
+)
+
 
 def inspect(
     path: Annotated[Path, typer.Argument(help="A run folder, checkpoint, observation set or analysis file.")],
     verify: Annotated[bool, typer.Option("--verify", help="Recompute every digest (reads every byte).")] = False,
+    model: Model = None,
+    model_args: ModelArgs = None,
+    module: Modules = None,
+    series_by: SeriesBy = None,
+    layout: Layout = None,
+    obs_mean: ObservationMean = None,
+    obs_var: ObservationVariance = None,
+    trust_pickle: TrustPickle = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the description as JSON.")] = False,
 ) -> None:
     """Show what a file or folder holds, and whether it is whole.
@@ -19,10 +38,12 @@ def inspect(
 
     from rich.table import Table
 
+    from probe.checkpoints.hints import parse_hints
     from probe.commands.console import console, messages
     from probe.inspection import describe
 
-    described = describe(path, verify)
+    hints = parse_hints(model, model_args or [], module or [], series_by, layout, obs_mean, obs_var, trust_pickle)
+    described = describe(path, verify, hints)
     if as_json:
         facts = {
             "kind": described.kind,

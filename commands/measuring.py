@@ -23,3 +23,14 @@ def carry_out(planned: Plan, workers: int) -> Analysis:
             for each in planned.examine(workers):
                 advance(price.passes_of(each), note=f"{each.probe.name}, {each.checkpoint.path.name}")
     return planned.assemble()
+
+
+def print_notes(planned: Plan) -> None:
+    """Says what was assumed about other tools' observations and, once a series, about other libraries' checkpoints."""
+    for data in planned.data:
+        for note in data.notes:
+            messages.print(f"[yellow]{data.path}:[/] {note}.", highlight=False)
+    for series in planned.series:
+        shapes = dict.fromkeys(data.observation_shape for data in planned.data)
+        for note in dict.fromkeys(note for shape in shapes for note in series.checkpoints[0].notes(shape)):
+            messages.print(f"[yellow]{series.label}:[/] {note}.", highlight=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from probe.capture import Activations
-from probe.checkpoints import Series, open_series
+from probe.checkpoints import Hints, Series, open_series
 from probe.errors import ConfigurationError
 from probe.matched import open_data
 from probe.planning import Plan, plan
@@ -22,6 +22,7 @@ def analyze(
     probes: Sequence[str | Probe] = ("default",),
     workers: int = 1,
     activations: Activations | None = None,
+    hints: Hints | None = None,
 ) -> Analysis:
     """Runs probes over checkpoint series and returns the opened analysis file.
 
@@ -29,25 +30,27 @@ def analyze(
 
     Args:
         series: Run folders, folders of checkpoints, globs or files.
-        data: Observation sets (HDF5) that `probe collect` wrote, or folders with one for each checkpoint.
+        data: Observation sets that `probe collect` wrote, recordings of other tools, or folders with a set for each
+            checkpoint.
         out: The analysis file to write or extend; None: a temporary one, which goes with the results.
         probes: Probe names, `default`, `all`, or probes with parameters of their own.
         workers: Processes that measure checkpoints side by side.
         activations: Declared nonlinearities, such as {"torch.clamp": "relu"}; see `probe.capture.declared`.
+        hints: What checkpoints of other libraries do not say, such as Hints(model="net.py:Agent").
 
     Raises:
         ProbeError: the input is at fault; the message says how.
     """
     if out is None:
         folder = TemporaryDirectory(prefix="probe-")
-        analysis = analyze(series, data, Path(folder.name) / "analysis.h5", probes, workers, activations)
+        analysis = analyze(series, data, Path(folder.name) / "analysis.h5", probes, workers, activations, hints)
         analysis.folder = folder
         return analysis
     paths = [series] if isinstance(series, str | Path) else series
     sets = [data] if isinstance(data, str | Path) else data
     opened = [open_data(each) for each in sets]
     chosen = choose_probes(probes)
-    return plan(open_series(list(paths)), opened, Path(out), chosen, activations=activations).complete(workers)
+    return plan(open_series(list(paths), hints), opened, Path(out), chosen, activations=activations).complete(workers)
 
 
 def choose_probes(names: Sequence[str | Probe]) -> list[Probe]:

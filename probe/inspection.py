@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from probe.capture import Layer, capture
-from probe.checkpoints import Series, open_checkpoint, open_series
+from probe.checkpoints import Hints, Series, is_checkpoint, open_checkpoint, open_series
+from probe.checkpoints.base import NONE
 from probe.checkpoints.native import NativeCheckpoint, read_header
 from probe.errors import FileError, ProbeError
 from probe.inputs import blank_observation
 from probe.modules import ModuleMap
+from probe.recorded import is_recorded
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -38,12 +40,13 @@ class Description:
         return not self.problems
 
 
-def describe(path: Path, verify: bool = False) -> Description:
+def describe(path: Path, verify: bool = False, hints: Hints | None = None) -> Description:
     """Describes a checkpoint, series, run folder, observation set, analysis, report or state.
 
     Args:
         path: The file or folder.
         verify: Recompute every digest, which reads every byte.
+        hints: What the user says about checkpoints of other libraries.
 
     Raises:
         FileError: there is nothing, or it is nothing of ours, or it cannot be opened at all.
@@ -51,20 +54,24 @@ def describe(path: Path, verify: bool = False) -> Description:
     if not path.exists():
         raise FileError(f"{path}: there is no such file or folder.")
     if path.is_dir():
-        return _folder(path, verify)
-    if path.suffix == ".safetensors":
-        return _state(path) if path.parent.name == "state" else _checkpoint(path, verify)
-    return _hdf5(path, verify)
+        return _folder(path, verify, hints)
+    if path.suffix == ".safetensors" and path.parent.name == "state":
+        return _state(path)
+    if is_checkpoint(path):
+        return _checkpoint(path, verify, hints)
+    return _observations(path, verify) if is_recorded(path) else _hdf5(path, verify)
 
 
-def _folder(path: Path, verify: bool) -> Description:
+def _folder(path: Path, verify: bool, hints: Hints | None) -> Description:
     if (path / "run.toml").exists():
         return _run(path, verify)
     if any(path.glob("step_*.h5")):
         return _matched(path, verify)
+    if is_checkpoint(path):
+        return _checkpoint(path, verify, hints)
     from probe.report.folder import MANIFEST  # loads matplotlib
 
-    return _report(path) if (path / MANIFEST).is_file() else _series(open_series([path]), verify)
+    return _report(path) if (path / MANIFEST).is_file() else _series(open_series([path], hints), verify)
 
 
 def _matched(path: Path, verify: bool) -> Description:
@@ -119,49 +126,30 @@ def _series(series: Sequence[Series], verify: bool) -> Description:
     for each in series:
         steps = [checkpoint.step for checkpoint in each.checkpoints]
         facts[each.label] = f"{len(steps)} checkpoints, steps {steps[0]:,} to {steps[-1]:,}"
-        if steps[0] != 0:
+        if notes := each.checkpoints[0].notes():
+            facts[f"{each.label}, notes"] = "; ".join(notes)
+        if steps[0] != 0 and isinstance(each.checkpoints[0], NativeCheckpoint):
             problems.append(f"{each.path}: step 0, the initial network, is missing; there is no baseline.")
         if verify:
-            problems += [_changed(c.path) for c in each.checkpoints if not NativeCheckpoint(c.path).verify()]
+            problems += [_changed(checkpoint.path) for checkpoint in each.checkpoints if not checkpoint.verify()]
     return Description("checkpoint series", facts, problems)
 
 
-def _checkpoint(path: Path, verify: bool) -> Description:
-    checkpoint = open_checkpoint(path)
-    metadata = checkpoint.metadata
-    tensors = checkpoint.tensors()
-    blank = blank_observation(metadata.network.observation_shape)
-    found = layers_by_module(checkpoint.network(), checkpoint.modules, blank)
+def _checkpoint(path: Path, verify: bool, hints: Hints | None) -> Description:
+    checkpoint = open_checkpoint(path, hints)
+    modules, shape = checkpoint.modules, checkpoint.observation_shape
     facts = {
-        **checkpoint.description,
-        "network": metadata.network.name,
-        "observation shape": metadata.network.observation_shape,
-        "actions": metadata.network.actions.size,
-        "modules": ", ".join(metadata.network.modules),
-        "nonlinearities": _counted(found),
-        "environment": metadata.environment.get("id", ""),
-        "acting": metadata.acting,
-        "interventions": interventions(metadata.interventions),
-        "tensors": len(tensors),
-        "parameters and buffers": sum(tensor.numel() for tensor in tensors.values()),
-        "versions": metadata.versions,
+        **{name: value for name, value in checkpoint.description.items() if value not in ("", NONE)},
+        **checkpoint.facts(),
+        "modules": ", ".join(modules.names) or "none told by names",
     }
+    if shape is not None:
+        blank = checkpoint.prepare(blank_observation(shape))
+        facts["nonlinearities"] = _counted(layers_by_module(checkpoint.network(), modules, blank))
     return Description("checkpoint", facts, [_changed(path)] if verify and not checkpoint.verify() else [])
 
 
 @torch.no_grad()
-def interventions(done: Sequence[Mapping[str, Any]]) -> str:
-    """Returns how often and when each method stepped in; the metadata have every unit and layer."""
-    steps: dict[str, list[int]] = {}
-    for each in done:
-        steps.setdefault(each["method"], []).append(each["step"])
-    parts = [
-        f"{method} {len(at)} times, steps {at[0]:,} to {at[-1]:,}" if len(at) > 1 else f"{method} at step {at[0]:,}"
-        for method, at in steps.items()
-    ]
-    return "; ".join(parts) or "none"
-
-
 def layers_by_module(network: nn.Module, modules: ModuleMap, batch: Tensor) -> dict[str, list[Layer]]:
     """Runs a batch and returns the nonlinearities found in each module, in call order; an empty list where none is."""
     found: dict[str, list[Layer]] = {module: [] for module in modules.names}
@@ -200,7 +188,6 @@ def _state(path: Path) -> Description:
 def _hdf5(path: Path, verify: bool) -> Description:
     import h5py
 
-    from probe.observations import open_observations
     from probe.results import open_analysis
     from probe.results.writing import FORMAT
 
@@ -217,12 +204,20 @@ def _hdf5(path: Path, verify: bool) -> Description:
             facts["probes"] = ", ".join(f"{each['name']} v{each['version']}" for each in analysis.probes)
             facts["versions"] = analysis.versions
             return Description("analysis", facts, [_changed(path)] if verify and not analysis.verify() else [])
+    return _observations(path, verify)
+
+
+def _observations(path: Path, verify: bool) -> Description:
+    from probe.observations import open_observations
+
     observations = open_observations(path)
     facts = {
         "samples": observations.samples,
         "observation shape": observations.observation_shape,
         **{key: value for key, value in observations.attributes.items() if key not in ("format", "format_version")},
     }
+    if observations.notes:
+        facts["notes"] = "; ".join(observations.notes)
     return Description("observation set", facts, [_changed(path)] if verify and not observations.verify() else [])
 
 

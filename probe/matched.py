@@ -71,12 +71,12 @@ def open_matched(folder: Path | str) -> MatchedObservations:
 
 
 def open_data(path: Path | str) -> ObservationSet:
-    """Opens what `--data` takes: an observation set, or a folder of matched ones.
+    """Opens what `--data` takes: an observation set, a recording of another tool, or a folder of matched sets.
 
     Raises:
         FileError: it is neither.
     """
-    return open_matched(path) if Path(path).is_dir() else open_observations(path)
+    return open_matched(path) if any(Path(path).glob("*.h5")) else open_observations(path)
 
 
 def refuse_comparisons(probes: Sequence[Probe], data: Sequence[ObservationSet]) -> None:

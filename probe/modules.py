@@ -1,7 +1,7 @@
 """Which module (encoder, actor, critic) a layer belongs to."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 UNKNOWN = "other"
@@ -19,6 +19,8 @@ class ModuleMap:
     patterns: Mapping[str, Sequence[str]]
     frozen: Sequence[str] = ()
     """Patterns of what belongs to `FROZEN` before any other module is asked."""
+    chosen: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Patterns that a user gave, by module; they are asked before `patterns`."""
 
     @classmethod
     def of(cls, names: Sequence[str], frozen: Sequence[str] = ()) -> "ModuleMap":
@@ -28,7 +30,11 @@ class ModuleMap:
     @property
     def names(self) -> tuple[str, ...]:
         """The module names, in order."""
-        return tuple(self.patterns)
+        return tuple(dict.fromkeys((*self.patterns, *self.chosen)))
+
+    def with_chosen(self, chosen: Mapping[str, Sequence[str]]) -> "ModuleMap":
+        """Returns the map with a user's patterns before its own."""
+        return replace(self, chosen=chosen)
 
     def averages_of(self, layer: str) -> tuple[str, ...]:
         """Returns the averages that a layer enters, by module name: none of what is frozen."""
@@ -37,7 +43,7 @@ class ModuleMap:
 
     def module_of(self, layer: str) -> str:
         """Returns the module of a layer id, such as `encoder` for `encoder.relu1`."""
-        for module, patterns in ((FROZEN, self.frozen), *self.patterns.items()):
+        for module, patterns in ((FROZEN, self.frozen), *self.chosen.items(), *self.patterns.items()):
             if any(fnmatchcase(layer, pattern) for pattern in patterns):
                 return module
         return UNKNOWN

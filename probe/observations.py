@@ -59,6 +59,8 @@ class ObservationSet:
         self.samples = samples
         self.observation_shape = observation_shape
         """(height, width, channel) of uint8 images, or (feature,) of float32 vectors."""
+        self.notes: tuple[str, ...] = ()
+        """What was done to the observations of another tool, as sentences."""
         self.attributes = attributes
         """Provenance: environment, specification, policy, kind, seed, task, stride, gamma, versions and more."""
 
@@ -164,12 +166,17 @@ class ObservationSet:
 
 
 def open_observations(path: Path | str) -> ObservationSet:
-    """Opens an observation set and checks that it is whole, ours, and of this version.
+    """Opens an observation set and checks that it is whole, ours, and of this version; or another tool's recording.
 
     Raises:
         FileError: it is missing, truncated, foreign, incomplete, of another version, or refers to other files.
     """
     path = Path(path)
+    from probe.recorded import is_recorded, open_recorded  # which make observation sets of this module's kind
+    from probe.recordings import refuse_detours
+
+    if path.exists() and is_recorded(path):
+        return open_recorded(path)
     if not path.is_file():
         what = "a folder, an observation set is a file" if path.is_dir() else "there is no such file"
         raise FileError(f"{path}: {what}. `probe collect ENVIRONMENT --out {path}` makes one.")
@@ -177,6 +184,7 @@ def open_observations(path: Path | str) -> ObservationSet:
         try:
             attributes = _attributes(path, file.attrs)
             shape = _checked_shape(path, file)
+            refuse_detours(path, file)
         except (KeyError, TypeError, ValueError, RuntimeError, OSError, AttributeError) as error:
             raise FileError(f"{path}: damaged ({error}). Collect it again with `probe collect`.") from error
     return ObservationSet(path, shape[0], shape[1:], attributes)

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from probe.modules import ModuleMap
 
+NONE = -1
+"""Frames or updates that a checkpoint does not say."""
+
 
 class Checkpoint(ABC):
     """One saved network: opened lazily, never changed."""
@@ -50,6 +53,23 @@ class Checkpoint(ABC):
         Raises:
             ShapeError: they do not fit the network.
         """
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what `probe inspect` shows of the network, by name."""
+        return {}
+
+    @property
+    def observation_shape(self) -> tuple[int, ...] | None:
+        """Of a stored observation; None where it is not known."""
+        return None
+
+    def notes(self, shape: tuple[int, ...] | None = None) -> tuple[str, ...]:
+        """Returns what was assumed or left out, as sentences, where observations of a shape are given."""
+        return ()
+
+    def verify(self) -> bool:
+        """Whether the content matches the digest that is stored with it, if one is."""
+        return True
 
 
 @dataclass(frozen=True)

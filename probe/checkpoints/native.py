@@ -1,18 +1,19 @@
 """The native format: one safetensors file a step, holding the full state_dict and all that rebuilds the network."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 
 from probe.checkpoints.base import Checkpoint
+from probe.checkpoints.tensor_files import opened, read_tensors
 from probe.errors import FileError, ProbeError, ShapeError
-from probe.files import reason, tensor_digest, write_whole
+from probe.files import tensor_digest, write_whole
 from probe.models import FrozenModel, validated
 from probe.modules import ModuleMap
 from probe.networks import Network, NetworkSpec, build
@@ -79,13 +80,17 @@ def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
 class NativeCheckpoint(Checkpoint):
     """A checkpoint that `save` wrote."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, modules: Mapping[str, Sequence[str]] | None = None) -> None:
         """Reads the header.
+
+        Args:
+            path: The file.
+            modules: Globs on layer ids by module, asked before the specification's modules.
 
         Raises:
             FileError: the file is missing, truncated, or not of this format.
         """
-        self.path = path
+        self.path, self._chosen = path, dict(modules or {})
         header = read_header(path)
         self._digest = header.pop("digest", "")
         try:
@@ -120,15 +125,31 @@ class NativeCheckpoint(Checkpoint):
     @property
     def modules(self) -> ModuleMap:
         """The specification's modules."""
-        return self.metadata.network.module_map
+        return self.metadata.network.module_map.with_chosen(self._chosen)
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """Of a stored observation."""
+        return self.metadata.network.observation_shape
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what `probe inspect` shows of the network."""
+        metadata, tensors = self.metadata, self.tensors()
+        return {
+            "network": metadata.network.name,
+            "observation shape": metadata.network.observation_shape,
+            "actions": metadata.network.actions.size,
+            "environment": metadata.environment.get("id", ""),
+            "acting": metadata.acting,
+            "interventions": interventions(metadata.interventions),
+            "tensors": len(tensors),
+            "parameters and buffers": sum(tensor.numel() for tensor in tensors.values()),
+            "versions": metadata.versions,
+        }
 
     def tensors(self) -> dict[str, Tensor]:
         """Reads the state_dict."""
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}
-        except (SafetensorError, OSError) as error:
-            raise FileError(f"{self.path}: cannot be read ({error}). Copy the file again.") from error
+        return read_tensors(self.path)[0]
 
     def network(self) -> Network:
         """Rebuilds the network from the specification and loads the tensors, in eval mode."""
@@ -171,14 +192,8 @@ def read_header(path: Path) -> dict[str, str]:
     Raises:
         FileError: the file is missing, truncated, or not safetensors.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except FileNotFoundError as error:
-        raise FileError(f"{path}: there is no such file.") from error
-    except (SafetensorError, OSError) as error:
-        words = reason(error) if isinstance(error, OSError) else str(error)
-        raise FileError(f"{path}: not a whole safetensors file ({words}). Copy or write it again.") from error
+    with opened(path) as file:
+        return dict(file.metadata() or {})
 
 
 def is_native(path: Path) -> bool:
@@ -187,3 +202,15 @@ def is_native(path: Path) -> bool:
         return bool(json.loads(read_header(path).get("format", "null")) == FORMAT)
     except (ProbeError, json.JSONDecodeError):
         return False
+
+
+def interventions(done: Sequence[Mapping[str, Any]]) -> str:
+    """Returns how often and when each method stepped in; the metadata have every unit and layer."""
+    steps: dict[str, list[int]] = {}
+    for each in done:
+        steps.setdefault(each["method"], []).append(each["step"])
+    parts = [
+        f"{method} {len(at)} times, steps {at[0]:,} to {at[-1]:,}" if len(at) > 1 else f"{method} at step {at[0]:,}"
+        for method, at in steps.items()
+    ]
+    return "; ".join(parts) or "none"

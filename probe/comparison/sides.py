@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from probe.checkpoints import Checkpoint, Series, open_series
+from probe.checkpoints import Checkpoint, Hints, Series, open_series
 from probe.errors import ConfigurationError
 
 
@@ -34,23 +34,24 @@ class Side:
         return tuple(checkpoint.step for checkpoint in self.checkpoints.values())
 
 
-def open_sides(a: str | Path, b: str | Path, step: int | None = None) -> tuple[Side, Side]:
+def open_sides(a: str | Path, b: str | Path, step: int | None = None, hints: Hints | None = None) -> tuple[Side, Side]:
     """Opens both sides of a comparison and takes one checkpoint of each seed.
 
     Args:
         a: A checkpoint, a series of one seed, or a folder (or glob) with several seeds of one method.
         b: Likewise.
         step: The nearest checkpoint to this step is taken; None: the last.
+        hints: What checkpoints of other libraries do not say.
 
     Raises:
         FileError: nothing is there, or a file is damaged.
         ConfigurationError: a path holds several methods or one seed twice, or no checkpoint is near the step.
     """
-    return _side(a, step), _side(b, step)
+    return _side(a, step, hints), _side(b, step, hints)
 
 
-def _side(path: str | Path, step: int | None) -> Side:
-    series = sorted(open_series([path]), key=lambda each: each.seed)
+def _side(path: str | Path, step: int | None, hints: Hints | None) -> Side:
+    series = sorted(open_series([path], hints), key=lambda each: each.seed)
     first = series[0]
     for each in series[1:]:
         if (each.run, each.method) != (first.run, first.method):

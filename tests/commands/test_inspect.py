@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from probe.analysis import analyze
-from probe.inspection import interventions
+from probe.checkpoints.native import interventions
 from probe.report import open_material, write_report
 from probe.trainers.state import save_state
 from tests.commands.invoke import Invoke

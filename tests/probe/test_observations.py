@@ -219,7 +219,7 @@ def virtual(file):
 
 
 DAMAGES = {
-    "foreign": (lambda file: file.attrs.clear(), "no observation set"),
+    "foreign": (lambda file: file.attrs.modify("format", "of another tool"), "no observation set"),
     "another version": (lambda file: file.attrs.modify("format_version", 99), "version 1 is expected, the file has 99"),
     "incomplete": (lambda file: file.attrs.modify("complete", False), "not written to its end"),
     "no end": (lambda file: file.attrs.pop("complete"), "not written to its end"),

@@ -144,10 +144,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
         open_checkpoint(path)
 
 
-def test_foreign_safetensors_and_newer_versions_are_refused(tmp_path: Path) -> None:
-    save_file({"weight": torch.zeros(2)}, tmp_path / "foreign.safetensors")
-    with pytest.raises(FileError, match="not a checkpoint of `probe train`"):
-        open_checkpoint(tmp_path / "foreign.safetensors")
+def test_newer_versions_are_refused(tmp_path: Path) -> None:
     newer = {"format": json.dumps("probe-checkpoint"), "format_version": "2"}
     save_file({"weight": torch.zeros(2)}, tmp_path / "newer.safetensors", newer)
     with pytest.raises(FileError, match="format 1 expected, the file has 2"):

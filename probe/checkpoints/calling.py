@@ -1,0 +1,59 @@
+"""Networks that have no `forward`: agents of single-file scripts, which act through a method of their own."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from probe.checkpoints.roles import guess_modules
+from probe.errors import ConfigurationError
+
+_METHODS = ("get_action_and_value", "get_action", "act", "get_value")
+"""What is called in place of `forward`; the first is CleanRL's, Huang et al. 2022, JMLR 23(274)."""
+
+
+def callable_network(network: nn.Module, source: str) -> nn.Module:
+    """Returns the network, with its acting method for `forward` where it has none, in place.
+
+    Raises:
+        ConfigurationError: it has neither.
+    """
+    if type(network).forward is not nn.Module.forward:
+        return network
+    method = next((name for name in _METHODS if callable(getattr(network, name, None))), None)
+    if method is None:
+        raise ConfigurationError(
+            f"{source}: {type(network).__name__} has no `forward`, nor any of {', '.join(_METHODS)}. "
+            "Give a class or function whose module can be called with a batch of observations."
+        )
+    network.forward = _Acting(network, method)  # nn.Module.__call__ looks there first
+    return network
+
+
+class _Acting:
+    """Calls the method and returns what the network's parts gave: `actor` logits, or `mean`, and `critic`."""
+
+    def __init__(self, network: nn.Module, method: str) -> None:
+        self._network, self._method = network, method
+
+    def __call__(self, observations: Tensor) -> dict[str, Tensor]:
+        outputs: dict[str, Tensor] = {}
+        continuous = any("std" in name for name, _ in self._network.named_parameters())
+
+        def keep(role: str, output: Any) -> None:
+            if isinstance(output, Tensor):
+                outputs["mean" if role == "actor" and continuous else role] = output
+
+        handles = [
+            child.register_forward_hook(lambda _, __, output, role=role: keep(role, output))
+            for name, child in self._network.named_children()
+            for role in guess_modules([f"{name}.weight"]).names
+            if role != "encoder"
+        ]
+        try:
+            with torch.random.fork_rng(devices=[]):  # it samples an action
+                given = getattr(self._network, self._method)(observations)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return outputs or {"output": given}

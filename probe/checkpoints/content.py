@@ -1,0 +1,49 @@
+"""What one foreign file holds, whichever format it is in."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from probe.checkpoints.layout import Layout
+from probe.checkpoints.stacks import Tensors
+from probe.modules import ModuleMap
+
+
+class Policy(ABC):
+    """A network that its own file describes."""
+
+    @property
+    @abstractmethod
+    def layout(self) -> Layout:
+        """How stored observations reach it."""
+
+    @abstractmethod
+    def build(self, tensors: Tensors) -> nn.Module:
+        """Builds it, without values."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """Tensors and what else a file says."""
+
+    format: str
+    """A key of `probe.checkpoints.formats`."""
+    tensors: Mapping[str, Tensor]
+    """Parameters and buffers, by the network's own names as far as these are known."""
+    step: int | None = None
+    count: int | None = None
+    """Updates or epochs, for want of a step."""
+    algorithm: str = ""
+    seed: int | None = None
+    modules: ModuleMap | None = None
+    """Where the format knows them."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What the file says that its network was made with, by parameter name."""
+    policy: Policy | None = None
+    program: nn.Module | None = None
+    """The network itself, of files that hold it."""
+    remarks: tuple[str, ...] = ()
+    """What the user should know, as sentences."""

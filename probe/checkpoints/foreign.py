@@ -1,0 +1,251 @@
+"""A checkpoint of another library: the network from its file, from the user's factory, or from its shapes."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from probe.checkpoints.base import NONE, Checkpoint
+from probe.checkpoints.calling import callable_network
+from probe.checkpoints.chains import recognised
+from probe.checkpoints.content import Content, Policy
+from probe.checkpoints.factory import make_network, source_digest
+from probe.checkpoints.fitting import load_tensors
+from probe.checkpoints.formats import read_content
+from probe.checkpoints.hints import Hints
+from probe.checkpoints.hub import weight_files
+from probe.checkpoints.layout import Layout, Shape, fitted, scaled
+from probe.checkpoints.roles import guess_modules
+from probe.errors import FileError, ShapeError, UnknownNameError
+from probe.modules import ModuleMap
+
+_ACTIVATION = "activation"
+"""The one argument of a network that is inferred."""
+_BLOCK = 1 << 20
+_SIDES = (84, 64, 96, 128, 224, 32)
+"""Heights and widths that are tried where only the channels of an image are known."""
+_EPSILON, _CLIP = 1e-8, 10.0
+"""Of Stable-Baselines3's VecNormalize, by default."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which checkpoint of which run a file is."""
+
+    run: str
+    method: str
+    seed: int
+    step: int
+
+
+class ForeignCheckpoint(Checkpoint):
+    """One file or folder of another library's; its tensors are read when they are asked for, and not kept."""
+
+    def __init__(self, path: Path, hints: Hints) -> None:
+        """Reads what the file says beside its tensors; `identify` completes it.
+
+        Raises:
+            FileError: it is missing, damaged, hostile, or of no known format.
+        """
+        self.path, self.hints = path, hints
+        content = read_content(path, hints.trust_pickle)
+        self.format, self.algorithm, self.stored_seed = content.format, content.algorithm, content.seed
+        self.stored_step, self.stored_count, self.remarks = content.step, content.count, content.remarks
+        self.names = tuple(content.tensors)
+        self.shapes = str(sorted((name, tuple(tensor.shape)) for name, tensor in content.tensors.items()))
+        self._known = None if hints.model else content.modules
+        self._identity = Identity(path.stem, "", content.seed or 0, content.step or 0)
+        self._layouts: dict[Shape, Layout] = {}
+
+    def identify(self, identity: Identity, layouts: dict[Shape, Layout], remarks: tuple[str, ...] = ()) -> None:
+        """Says which checkpoint of which run this is.
+
+        Args:
+            identity: Run, method, seed and step.
+            layouts: What checkpoints of the same network share: how observations of a shape reach it.
+            remarks: What the user should know of the series.
+        """
+        self._identity, self._layouts = identity, layouts
+        self.remarks = (*self.remarks, *remarks)
+
+    @property
+    def step(self) -> int:
+        """What the content says, else the name."""
+        return self._identity.step
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the file, its place in its series, and what the user said the network is."""
+        sha = hashlib.sha256()
+        for part in weight_files(self.path) if self.path.is_dir() else (self.path,):
+            with part.open("rb") as file:
+                while block := file.read(_BLOCK):
+                    sha.update(block)
+        hints, identity = self.hints, self._identity
+        said = [
+            hints.model,
+            repr(sorted(hints.model_args.items())),
+            hints.layout,
+            source_digest(hints.model) if hints.model else "",
+        ]
+        said += [None if each is None else each.tolist() for each in (hints.mean, hints.variance)]
+        sha.update(json.dumps([identity.run, identity.method, identity.seed, identity.step, *said]).encode())
+        return sha.hexdigest()
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Plain facts for tables; frames and updates are not known."""
+        of, counts = self._identity, {"task": 0, "step": self.step, "frames": NONE, "updates": NONE}
+        named = {"run": of.run, "method": of.method, "seed": of.seed, **counts, "algorithm": self.algorithm}
+        return {**named, "format": self.format, "digest": self.digest}
+
+    @cached_property
+    def modules(self) -> ModuleMap:
+        """Those that the format knows, else what the names tell; the user's own patterns come before."""
+        known = guess_modules(self.names) if self._known is None else self._known
+        return known.with_chosen(self.hints.modules)
+
+    def network(self) -> nn.Module:
+        """Builds the network and loads the tensors, float32, in eval mode.
+
+        Raises:
+            FileError: the file does not tell the network, or its tensors do not fit.
+            ConfigurationError: the user's factory does not make a network.
+        """
+        content = read_content(self.path, self.hints.trust_pickle)
+        network = self._without_values(content)
+        if network is not content.program:
+            load_tensors(network, content.tensors, self.path, self.hints.model or "the network of its own description")
+        return network.float().eval()
+
+    def fresh(self, seed: int) -> nn.Module | None:
+        """Returns the same architecture as its factory or library initialises it, or None where that is unknown."""
+        if self.hints.model is not None:
+            content = read_content(self.path, self.hints.trust_pickle)
+            return self._made(content, seed).float().eval()
+        network = self.network()
+        initialise = getattr(network, "initialise", None)
+        if initialise is None:
+            return None
+        initialise(torch.Generator().manual_seed(seed))
+        return network
+
+    def prepare(self, batch: Tensor) -> Tensor:
+        """Returns the batch, float32, in the order of axes and the scale that the network takes; vectors normalised.
+
+        Raises:
+            ShapeError: the network cannot run on such observations, or how it takes them cannot be told.
+        """
+        shape = tuple(batch.shape[1:])
+        if shape not in self._layouts:
+            self._layouts[shape] = self._layout(shape)
+        return self._normalised(self._layouts[shape].apply(batch))
+
+    def notes(self, shape: Shape | None = None) -> tuple[str, ...]:
+        """Returns what was assumed, for observations of a shape, as sentences."""
+        assumed = self._layouts[shape].assumed if shape in self._layouts else ()
+        return (*self.remarks, *assumed)
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what `probe inspect` shows of the network."""
+        network = self.network()
+        tensors = network.state_dict()
+        shape = self.observation_shape
+        return {
+            "network": self.hints.model or getattr(network, "kind", type(network).__name__),
+            "observation shape": shape or "not told by the file",
+            "observations reach the network": self._layouts[shape].words if shape in self._layouts else "",
+            "tensors": len(tensors),
+            "parameters and buffers": sum(tensor.numel() for tensor in tensors.values()),
+            "notes": "; ".join(self.notes(shape)) or "none",
+        }
+
+    @cached_property
+    def observation_shape(self) -> Shape | None:
+        """Of a stored observation: what the file says, else the first of the usual shapes that the network takes."""
+        for shape in self._shapes(self.network()):
+            with suppress(ShapeError):
+                self.prepare(torch.zeros(1, *shape))
+                return shape
+        return None
+
+    def _shapes(self, network: nn.Module) -> Iterator[Shape]:
+        policy = read_content(self.path, self.hints.trust_pickle).policy
+        if policy is not None and self.hints.model is None:
+            yield policy.layout.shape or ()
+        for layer in network.modules():
+            if isinstance(layer, nn.Linear):
+                yield (layer.in_features,)
+            elif isinstance(layer, nn.Conv2d):
+                yield from ((side, side, layer.in_channels) for side in _SIDES)
+
+    def _without_values(self, content: Content) -> nn.Module:
+        if self.hints.model is not None:
+            return self._made(content)
+        if content.program is not None:
+            return callable_network(content.program, str(self.path))
+        return self._policy(content).build(content.tensors)
+
+    def _made(self, content: Content, seed: int = 0) -> nn.Module:
+        assert self.hints.model is not None
+        made = make_network(self.hints.model, self.hints.model_args, content.arguments, seed)
+        return callable_network(made, f"--model {self.hints.model}")
+
+    def _policy(self, content: Content) -> Policy:
+        """Returns what the file or the shapes say that the network is."""
+        if content.policy is not None:
+            return content.policy
+        if unknown := [name for name in self.hints.model_args if name != _ACTIVATION]:
+            raise UnknownNameError("argument of a network without --model", unknown[0], [_ACTIVATION])
+        chain = recognised(content.tensors, self.hints.model_args.get(_ACTIVATION))
+        if chain is None:
+            raise FileError(
+                f"{self.path}: the shapes of its {len(content.tensors)} tensors tell no MLP, Nature DQN or IMPALA "
+                "network. Give the network with --model package.module:factory or --model file.py:Class."
+            )
+        return chain
+
+    def _layout(self, shape: Shape) -> Layout:
+        """Returns how observations of a shape reach the network."""
+        content = read_content(self.path, self.hints.trust_pickle)
+        network = self._without_values(content).float().eval()
+        if self.hints.model is None and content.program is None:
+            layout = self._policy(content).layout
+            if layout.shape is not None and layout.shape != shape:
+                raise ShapeError(_other_shape(self.path, layout, shape))
+            return fitted(network, shape, [layout], str(self.path))
+        if len(shape) != 3:
+            return fitted(network, shape, [Layout()], str(self.path))
+        orders = [False, True] if self.hints.layout is None else [self.hints.layout == "chw"]
+        found = fitted(network, shape, [Layout(channels_first=first) for first in orders], str(self.path))
+        return scaled(network, shape, found)
+
+    def _normalised(self, batch: Tensor) -> Tensor:
+        mean, variance = self.hints.mean, self.hints.variance
+        if mean is None or variance is None:
+            return batch
+        if batch.ndim != 2 or mean.shape != tuple(batch.shape[1:]) or variance.shape != mean.shape:
+            raise ShapeError(
+                f"--obs-mean has shape {mean.shape} and --obs-var {variance.shape}; the observations are "
+                f"{tuple(batch.shape[1:])}. Statistics of each feature of a vector are expected."
+            )
+        scale = torch.from_numpy(variance + _EPSILON).sqrt()
+        return ((batch - torch.from_numpy(mean)) / scale).clamp(-_CLIP, _CLIP).float()
+
+
+def _other_shape(path: Path, layout: Layout, shape: Shape) -> str:
+    """Returns what keeps observations from being those that a file says its network takes."""
+    wanted = layout.shape or ()
+    said = f"{path}: its network takes observations of {wanted}, the set holds {shape}."
+    if sorted(wanted) == sorted(shape) and len(shape) == 3:
+        return f"{said} The order of axes differs: sets hold (height, width, channel)."
+    if len(wanted) == len(shape) == 3 and wanted[:2] == shape[:2] and wanted[2] % shape[2] == 0:
+        return f"{said} The frame stack differs: collect with a stack of {wanted[2] // shape[2]}."
+    return f"{said} Collect them from the environment that it was trained in, with the same wrappers."

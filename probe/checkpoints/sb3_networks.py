@@ -1,0 +1,155 @@
+"""The networks of Stable-Baselines3's own policies, rebuilt without the library: same paths, same forward pass.
+
+Source: Raffin et al. 2021, JMLR 22(268), https://github.com/DLR-RM/stable-baselines3. Target networks are left out.
+"""
+
+from collections.abc import Callable
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+from probe.checkpoints.stacks import NATURE, Tensors, convolution, linear, linear_stack
+
+Activation = Callable[[], nn.Module]
+_FEATURES = "features_extractor"
+
+
+class NatureCnn(nn.Module):
+    """The feature extractor of CnnPolicy."""
+
+    def __init__(self, tensors: Tensors, path: str) -> None:
+        """Builds it from the tensors at a path.
+
+        Raises:
+            ValueError: they are another network's.
+        """
+        super().__init__()
+        layers = [convolution(tensors, f"{path}.cnn.{2 * index}", stride) for index, (_, stride) in enumerate(NATURE)]
+        if [each.kernel_size for each in layers] != [(kernel, kernel) for kernel, _ in NATURE]:
+            raise ValueError(f"the kernels of '{path}.cnn' are not those of NatureCNN")
+        self.cnn = nn.Sequential(*(module for each in layers for module in (each, nn.ReLU())), nn.Flatten())
+        self.linear = nn.Sequential(linear(tensors, f"{path}.linear.0"), nn.ReLU())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns the features (batch, feature) of images (batch, channel, height, width) in [0, 1]."""
+        features: Tensor = self.linear(self.cnn(images))
+        return features
+
+
+def _extractor(tensors: Tensors, path: str) -> nn.Module:
+    return NatureCnn(tensors, path) if any(name.startswith(f"{path}.") for name in tensors) else nn.Flatten()
+
+
+class ActorCritic(nn.Module):
+    """Of A2C, PPO and their kin. Outputs: `actor` logits, or `mean` of continuous actions, and `critic`."""
+
+    def __init__(self, tensors: Tensors, activation: Activation, discrete: bool, shared: bool) -> None:
+        """Builds it; with `shared`, actor and critic have one feature extractor.
+
+        Raises:
+            ValueError: the tensors are another network's.
+        """
+        super().__init__()
+        self.discrete, self.shared = discrete, shared
+        self.features_extractor = _extractor(tensors, _FEATURES)  # where they are two, the actor's
+        if not shared:
+            self.vf_features_extractor = _extractor(tensors, f"vf_{_FEATURES}")
+        self.mlp_extractor = nn.ModuleDict(
+            {
+                name: linear_stack(tensors, f"mlp_extractor.{name}", activation, True)
+                for name in ("policy_net", "value_net")
+            }
+        )
+        self.action_net, self.value_net = linear(tensors, "action_net"), linear(tensors, "value_net")
+        if "log_std" in tensors:
+            self.log_std = nn.Parameter(torch.zeros_like(tensors["log_std"], dtype=torch.float32))
+
+    def forward(self, observations: Tensor) -> dict[str, Tensor]:
+        """Runs actor and critic."""
+        for_actor = self.features_extractor(observations)
+        for_critic = for_actor if self.shared else self.vf_features_extractor(observations)
+        actor, critic = self.mlp_extractor["policy_net"](for_actor), self.mlp_extractor["value_net"](for_critic)
+        return {
+            "actor" if self.discrete else "mean": self.action_net(actor),
+            "critic": self.value_net(critic).squeeze(-1),
+        }
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draws all weights as the library does: orthogonal, with a small output of the actor."""
+        gains = {"action_net": 0.01, "value_net": 1.0}
+        for path, module in self.named_modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.orthogonal_(module.weight, gains.get(path, sqrt(2)), generator=generator)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+
+class QNetwork(nn.Module):
+    """Of DQN and QR-DQN. Output: `q_values`, of QR-DQN every quantile of each."""
+
+    def __init__(self, tensors: Tensors, activation: Activation, name: str) -> None:
+        """Builds it; `name` is `q_net` or `quantile_net`.
+
+        Raises:
+            ValueError: the tensors are another network's.
+        """
+        super().__init__()
+        extractor = _extractor(tensors, f"{name}.{_FEATURES}")
+        self.name = name
+        self.add_module(
+            name,
+            nn.ModuleDict({_FEATURES: extractor, name: linear_stack(tensors, f"{name}.{name}", activation, False)}),
+        )
+
+    def forward(self, observations: Tensor) -> dict[str, Tensor]:
+        """Runs the network."""
+        features = self.get_submodule(f"{self.name}.{_FEATURES}")(observations)
+        return {"q_values": self.get_submodule(f"{self.name}.{self.name}")(features)}
+
+
+class ActorWithQ(nn.Module):
+    """Of SAC, TD3, DDPG and TQC. Outputs: `mean` of the actions before any squashing, and `critic0`, `critic1`, ...
+
+    The critics are given the actor's mean action.
+    """
+
+    def __init__(self, tensors: Tensors, activation: Activation, stochastic: bool, shared: bool) -> None:
+        """Builds it.
+
+        Args:
+            tensors: The state_dict.
+            activation: Makes an activation.
+            stochastic: Whether the actor is SAC's, which squashes its actions outside of its layers.
+            shared: Whether actor and critics have one feature extractor.
+
+        Raises:
+            ValueError: the tensors are another network's.
+        """
+        super().__init__()
+        self.stochastic = stochastic
+        extractor = _extractor(tensors, f"actor.{_FEATURES}")
+        parts: dict[str, nn.Module] = {_FEATURES: extractor}
+        if stochastic:
+            parts["latent_pi"] = linear_stack(tensors, "actor.latent_pi", activation, True)
+            parts |= {name: linear(tensors, f"actor.{name}") for name in ("mu", "log_std")}
+        else:
+            parts["mu"] = linear_stack(tensors, "actor.mu", activation, False, end=nn.Tanh())
+        self.actor = nn.ModuleDict(parts)
+        names = sorted({name.split(".")[1] for name in tensors if name.startswith("critic.qf")})
+        critics = {name: linear_stack(tensors, f"critic.{name}", activation, False) for name in names}
+        critic_extractor = extractor if shared else _extractor(tensors, f"critic.{_FEATURES}")
+        self.critic = nn.ModuleDict({_FEATURES: critic_extractor, **critics})
+
+    def forward(self, observations: Tensor) -> dict[str, Tensor]:
+        """Runs the actor, and the critics on its mean action."""
+        features = self.actor[_FEATURES](observations)
+        if self.stochastic:
+            mean = self.actor["mu"](self.actor["latent_pi"](features))
+            # tanh, in a form that is not taken for a nonlinearity of the network.
+            action = 1 - 2 / (torch.exp(2 * mean) + 1)
+        else:
+            mean = action = self.actor["mu"](features)
+        pair = torch.cat([self.critic[_FEATURES](observations), action], dim=1)
+        critics = [name for name in self.critic if name != _FEATURES]
+        return {"mean": mean, **{name.replace("qf", "critic"): self.critic[name](pair) for name in critics}}
