@@ -22,8 +22,7 @@ from probe.networks import build, preset
 from probe.trainers.configuration import Configuration, PpoSettings, load
 from probe.trainers.mitigations import make_mitigation
 from probe.trainers.ppo import Ppo
-from tests.benchmarks.cleanrl.loop import play_in_a_process
-from tests.benchmarks.cleanrl.update import CHECKOUT
+from tests.benchmarks.cleanrl.process import CHECKOUT, play_in_a_process
 from tests.trainers.plain_ppo import PlainPpo
 
 ROUNDS = 3

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from probe.files import replace_on_success
 from probe.statistics.paired import paired_t_interval
 from probe.statistics.welch import welch_interval
-from tests.benchmarks.cleanrl.loop import play_in_a_process
+from tests.benchmarks.cleanrl.process import play_in_a_process
 
 UPDATE_STEPS = 64 * 256
 """Decisions of an update with CleanRL's settings."""

@@ -14,7 +14,6 @@ import io
 import json
 import os
 import runpy
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -36,7 +35,6 @@ from probe.memory import keep_freed_memory
 FILE = Path("cleanrl", "ppo_procgen.py")
 _END_OF_UPDATE = "SPS:"
 """What the file prints when an update has ended."""
-_RUN = f"from {__name__} import main; main()"
 
 
 @dataclass
@@ -127,19 +125,6 @@ def play(checkout: Path, settings: Mapping[str, Any]) -> Played:
     return played
 
 
-def play_in_a_process(checkout: Path, settings: Mapping[str, Any], allocator: str) -> dict[str, Any]:
-    """Returns `episodes` and `update_ends` of a run in a process of its own.
-
-    Args:
-        checkout: of github.com/vwxyzjn/cleanrl.
-        settings: of the file's `Args`; `seed` among them.
-        allocator: `default`, or `kept` for one that keeps freed memory.
-    """
-    command = [sys.executable, "-c", _RUN, str(checkout), json.dumps(settings), allocator]
-    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return found
-
-
 @contextmanager
 def _in_a_temporary_folder() -> Iterator[None]:
     before = Path.cwd()
@@ -162,7 +147,7 @@ def _importable(module: ModuleType) -> Iterator[None]:
 
 
 def main() -> None:
-    """Plays as the command line says: `play_in_a_process` starts this."""
+    """Plays as the arguments say and prints what `play_in_a_process` returns."""
     checkout, settings, allocator = sys.argv[1:]
     if allocator == "kept":
         keep_freed_memory()

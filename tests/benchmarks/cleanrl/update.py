@@ -17,9 +17,8 @@ from probe.trainers.mitigations import make_mitigation
 from probe.trainers.ppo import Ppo
 from probe.trainers.rollout import Decisions
 from tests.benchmarks.cleanrl.loop import Played, play
+from tests.benchmarks.cleanrl.process import CHECKOUT
 
-CHECKOUT = "CLEANRL"
-"""The environment variable that gives the folder of a checkout."""
 ROLLOUT_STEPS = 32
 """256 with CleanRL's settings; the minibatches are as many, and smaller."""
 SEED = 1
