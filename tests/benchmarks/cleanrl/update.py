@@ -1,7 +1,7 @@
 """One update of CleanRL's ppo_procgen and of ours, in float32, from the same weights, decisions and minibatches."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -11,19 +11,18 @@ import torch
 from torch import Tensor
 
 from probe.memory import keep_freed_memory
+from probe.networks import build
 from probe.policies import log_probabilities
 from probe.trainers.configuration import load
 from probe.trainers.mitigations import make_mitigation
 from probe.trainers.ppo import Ppo
-from probe.trainers.rollout import Decisions
 from tests.benchmarks.cleanrl.loop import Played, play
 from tests.benchmarks.cleanrl.process import CHECKOUT
+from tests.trainers.plain_ppo import PlainPpo, StepByStep, distance
 
-ROLLOUT_STEPS = 32
-"""256 with CleanRL's settings; the minibatches are as many, and smaller."""
-SEED = 1
+SETTINGS = {"env_id": "starpilot", "num_steps": 8, "total_timesteps": 64 * 8, "seed": 1, "cuda": False}
+"""Of CleanRL's file, whose rollouts have 256 steps: as many minibatches, of 64 decisions. The game pays early."""
 AIM = 1e-5
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def main() -> None:
@@ -33,27 +32,47 @@ def main() -> None:
         print(f"  {CHECKOUT} gives no folder of a checkout of github.com/vwxyzjn/cleanrl: not compared")
         return
     keep_freed_memory()
-    settings = {"env_id": "coinrun", "num_steps": ROLLOUT_STEPS, "total_timesteps": 64 * ROLLOUT_STEPS, "seed": SEED}
-    played = play(Path(checkout), {**settings, "cuda": False})
-    before = _weights_before(played.variables)
-    trainer = _ours(played, before)
-    for name, theirs, ours in _compared(played, trainer):
-        difference = max(float((one - other).abs().max()) for one, other in zip(theirs, ours, strict=True))
-        largest = max(float(each.abs().max()) for each in theirs)
+    played = play(Path(checkout), SETTINGS)
+    weights, orders = _weights_before(played.variables), _orders(played.variables)
+    for name, theirs, ours in _before_learning(played, _ours(played, weights)):
+        difference, largest = float((theirs - ours).abs().max()), float(theirs.abs().max())
         print(f"  {name}: largest difference {difference:.1e}, of values up to {largest:.2g}", flush=True)
-    moved = max(float((one - other).abs().max()) for one, other in zip(_parameters(trainer), before, strict=True))
-    print(f"  the weights moved by up to {moved:.1e} (aim for the difference: {AIM:.0e})")
+    _compare_weights(played, weights, orders)
+
+
+def _compare_weights(played: Played, weights: Sequence[Tensor], orders: Sequence[Tensor]) -> None:
+    theirs, minibatch = played.variables["agent"], played.variables["args"].minibatch_size
+    plain = _plain(_ours(played, weights), torch.float32)
+    plain.update(orders, minibatch)
+    trainer = _ours(played, weights)
+    trainer.mitigation = beside = StepByStep(_plain(trainer, torch.float32), orders, minibatch)
+    _learn(trainer, orders)
+    steps = beside.differences
+    alone = _learn(_ours(played, weights), orders)
+    double = _plain(_ours(played, weights), torch.float64)
+    double.update(orders, minibatch)
+    print(f"  weights after {len(steps)} steps, largest difference from those of CleanRL's file:")
+    print(f"    plain_ppo.py, its formulas written out: {distance(theirs, plain.network):.1e}")
+    print(
+        f"    ours, each step from plain_ppo.py's weights: {max(steps):.1e}; of all steps together {sum(steps):.1e} "
+        f"(aim {AIM:.0e})"
+    )
+    print(
+        f"    ours, all steps on its own: {distance(theirs, alone.network):.1e}; plain_ppo.py in float64, the size of "
+        f"float32's own error: {distance(theirs, double.network):.1e}"
+    )
+    print(f"    before the update: {distance(theirs, _ours(played, weights).network):.1e}")
 
 
 def _weights_before(variables: dict[str, Any]) -> list[Tensor]:
     """Returns the weights that the file began with: drawing them is the first thing it does with its seed."""
-    torch.manual_seed(SEED)
+    torch.manual_seed(variables["args"].seed)
     return [parameter.detach() for parameter in variables["Agent"](variables["envs"]).parameters()]
 
 
 def _orders(variables: dict[str, Any]) -> list[Tensor]:
     """Returns the order of decisions in each pass: the file's only draws from NumPy."""
-    np.random.seed(SEED)
+    np.random.seed(variables["args"].seed)
     rows, orders = np.arange(variables["args"].batch_size), []
     for _ in range(variables["args"].update_epochs):
         np.random.shuffle(rows)
@@ -63,11 +82,11 @@ def _orders(variables: dict[str, Any]) -> list[Tensor]:
     return orders
 
 
-def _ours(played: Played, weights: Iterable[Tensor]) -> Ppo:
+def _ours(played: Played, weights: Sequence[Tensor]) -> Ppo:
     """Returns our agent with their weights and their decisions, before the update."""
     theirs = played.variables
-    settings = [f"ppo.rollout_steps={ROLLOUT_STEPS}", f"ppo.minibatch={theirs['args'].minibatch_size}"]
-    trainer = Ppo(load("coinrun-cleanrl", settings), make_mitigation("baseline", {}), SEED, "cpu", "float32")
+    settings = [f"ppo.rollout_steps={theirs['args'].num_steps}", f"ppo.minibatch={theirs['args'].minibatch_size}"]
+    trainer = Ppo(load("coinrun-cleanrl", settings), make_mitigation("baseline", {}), 0, "cpu", "float32")
     with torch.no_grad():
         for parameter, weight in zip(trainer.network.parameters(), weights, strict=True):
             parameter.copy_(weight)
@@ -81,35 +100,33 @@ def _ours(played: Played, weights: Iterable[Tensor]) -> Ppo:
     return trainer
 
 
-def _compared(played: Played, trainer: Ppo) -> Iterable[tuple[str, list[Tensor], list[Tensor]]]:
-    """Yields a name, their tensors and ours; trains ours on the way."""
-    theirs = played.variables
-    yield "rewards, scaled and clipped", [theirs["rewards"]], [_scaled(played, trainer)]
-    decisions = trainer._estimate()
-    acted = _acted(trainer, decisions)
-    yield "log-probabilities", [theirs["logprobs"].flatten()], [acted[0]]
-    yield "values", [theirs["values"].flatten()], [acted[1]]
-    yield "advantages", [theirs["advantages"].flatten()], [decisions.advantages]
-    with patch("torch.randperm", side_effect=_orders(theirs)):
-        trainer._learn(decisions, gradient_norms=False)
-    parameters = list(theirs["agent"].parameters())
-    for moment in _MOMENTS:
-        states = [theirs["optimizer"].state[each][moment] for each in parameters]
-        yield f"Adam's {moment}", states, [trainer.optimizer.state[each][moment] for each in _parameters(trainer)]
-    steps = int(theirs["optimizer"].state[parameters[0]]["step"])
-    yield f"weights after {steps} steps", parameters, _parameters(trainer)
+def _plain(trainer: Ppo, dtype: torch.dtype) -> PlainPpo:
+    """Returns the plain learner with the weights and the decisions of ours."""
+    torch.set_default_dtype(dtype)
+    try:
+        network = build(trainer.network.spec, torch.Generator()).to(dtype)
+        made = PlainPpo(network, len(trainer.rollout.actions), trainer.envs.num_envs)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    made.take(trainer)
+    return made
 
 
-def _parameters(trainer: Ppo) -> list[Tensor]:
-    return list(trainer.network.parameters())
+def _learn(trainer: Ppo, orders: Sequence[Tensor]) -> Ppo:
+    """Lets ours learn, a pass in each of the orders."""
+    with patch("torch.randperm", side_effect=orders):
+        trainer._learn(trainer._estimate(), gradient_norms=False)
+    return trainer
 
 
-def _scaled(played: Played, trainer: Ppo) -> Tensor:
+def _before_learning(played: Played, trainer: Ppo) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Yields a name, their tensor and ours."""
+    theirs, decisions = played.variables, trainer._estimate()
     scaled = [trainer.rewards(*each) for each in zip(played.rewards, played.ended, strict=True)]
-    return torch.from_numpy(np.stack(scaled))
-
-
-@torch.no_grad()
-def _acted(trainer: Ppo, decisions: Decisions) -> tuple[Tensor, Tensor]:
-    outputs = trainer._forward(decisions.observations)
-    return log_probabilities(outputs["actor"], decisions.actions), outputs["critic"]
+    with torch.no_grad():
+        outputs = trainer._forward(decisions.observations)
+    yield "rewards, scaled and clipped", theirs["rewards"], torch.from_numpy(np.stack(scaled))
+    acted = log_probabilities(outputs["actor"], decisions.actions)
+    yield "log-probabilities", theirs["logprobs"].flatten(), acted
+    yield "values", theirs["values"].flatten(), outputs["critic"]
+    yield "advantages", theirs["advantages"].flatten(), decisions.advantages
