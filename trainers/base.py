@@ -1,6 +1,7 @@
 """What every trainer offers, whatever its algorithm, and the fault that ends a training."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,6 +13,14 @@ from probe.networks import Network
 
 Metrics = dict[str, float | None]
 """Values by `group/metric`; None where there is none."""
+
+
+@dataclass(frozen=True)
+class ValueTerms:
+    """What a critic's values are of: discounted sums of rewards that were divided by a scale."""
+
+    gamma: float
+    scale: float
 
 
 class NumericalFault(ProbeError):
@@ -40,6 +49,10 @@ class Trainer(Protocol):
     """What was injected or reset, and when."""
     notes: list[str]
     """What the user should be told; whoever shows them empties the list."""
+
+    @property
+    def value_terms(self) -> ValueTerms | None:
+        """What the output `critic` has learnt to tell; None where there is no such output."""
 
     @property
     def columns(self) -> tuple[str, ...]:

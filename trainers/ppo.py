@@ -1,5 +1,6 @@
 """Proximal policy optimisation, Schulman et al. 2017, arXiv:1707.06347."""
 
+from collections import deque
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from probe import policies
 from probe.trainers.advantages import generalised_advantages
 from probe.trainers.agent import Agent
-from probe.trainers.base import Metrics, mean_gradient_norms, module_norms
+from probe.trainers.base import Metrics, ValueTerms, mean_gradient_norms, module_norms
 from probe.trainers.configuration import Configuration, PpoSettings
 from probe.trainers.machine import autocast
 from probe.trainers.mitigations import Mitigation
@@ -21,6 +22,9 @@ from probe.trainers.rollout import Decisions, Rollout
 
 _EPSILON = 1e-8
 _PLAYED = ("return/train", "episode/length")
+_RECENT = "return/recent"
+"""Mean of the last `_EPISODES` episodes that ended on the task; none before there are so many."""
+_EPISODES = 20
 _FIRST_RATIO, _EXPLAINED = "policy/first_ratio_deviation", "value/explained_variance"
 _STATISTICS = ("loss/policy", "loss/value", "policy/entropy", "policy/kl", "policy/clip_fraction", "ratio deviation")
 
@@ -95,13 +99,19 @@ class Ppo(Agent):
         dtype = torch.uint8 if space.dtype == np.uint8 else torch.float32
         size = (self.settings.rollout_steps, self.settings.environments)
         self.rollout = Rollout(*size, tuple(space.shape or ()), dtype, self.device)
+        self._recent: deque[float] = deque(maxlen=_EPISODES)
         self._current, _ = self.envs.reset()
         mitigation.begin(self, self.streams["mitigation"])
 
     @property
     def columns(self) -> tuple[str, ...]:
         """What `iterate` reports beside the mitigation's metrics and the gradient norms."""
-        return (*_PLAYED, *_STATISTICS[:-1], _FIRST_RATIO, _EXPLAINED, *super().columns)
+        return (*_PLAYED, _RECENT, *_STATISTICS[:-1], _FIRST_RATIO, _EXPLAINED, *super().columns)
+
+    @property
+    def value_terms(self) -> ValueTerms:
+        """The discount, and what rewards are divided by now."""
+        return ValueTerms(self.settings.gamma, self.rewards.scale)
 
     def iterate(self, gradient_norms: bool = False) -> Metrics:
         """Shifts the task if its time has come, plays, learns; see `Trainer`."""
@@ -114,6 +124,7 @@ class Ppo(Agent):
 
     def _shifted(self, new_episodes: bool) -> None:
         self._current = self.envs.current_observations()
+        self._recent.clear()
         if new_episodes:
             # The last update took the value of the observation at which they were cut off for what would have followed.
             self.rewards.restart()
@@ -135,7 +146,9 @@ class Ppo(Agent):
                 returns += infos["episode"]["r"][infos["_episode"]].tolist()
                 lengths += infos["episode"]["l"][infos["_episode"]].tolist()
         played = (sum(values) / len(values) if values else None for values in (returns, lengths))
-        return dict(zip(_PLAYED, played, strict=True))
+        self._recent.extend(returns)
+        recent = sum(self._recent) / _EPISODES if len(self._recent) == _EPISODES else None
+        return {**dict(zip(_PLAYED, played, strict=True)), _RECENT: recent}
 
     def _act(self, time: int) -> Tensor:
         outputs = self._forward(self.rollout.observations[time])
@@ -213,10 +226,12 @@ class Ppo(Agent):
 
     def get_state(self) -> dict[str, Any]:
         """Returns a copy of everything the next update depends on; see `Trainer`."""
-        return {**super().get_state(), "rewards": self.rewards.get_state()}
+        return {**super().get_state(), "rewards": self.rewards.get_state(), "recent": list(self._recent)}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continues exactly where `get_state` was called; environments that cannot say start new episodes."""
         super().set_state(state)
         self.rewards.set_state(state["rewards"])
+        self._recent.clear()
+        self._recent.extend(state["recent"])
         self._current = self.envs.current_observations()

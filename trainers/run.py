@@ -26,6 +26,8 @@ from probe.trainers.supervised import Supervised
 
 _TRAINERS = {"ppo": Ppo, "supervised": Supervised}
 _SPEED = "speed/steps_per_second"
+_VALUES = ("value/test_bias", "value/test_explained_variance")
+"""Of the evaluation's episodes; the bias in the rewards' own unit."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,9 @@ class TrainingRun:
         self.trainer: Trainer = make_trainer(
             configuration, mitigation, self.record.seed, compute.device, compute.precision
         )
-        self._test_score = f"{self.trainer.score}/test"
+        self._tested = (f"{self.trainer.score}/test", *(_VALUES if self.trainer.value_terms else ()))
         measured = diagnostics.columns(self.trainer.network)
-        self._columns = (*self.trainer.columns, self._test_score, *mitigation.columns, *measured, _SPEED)
+        self._columns = (*self.trainer.columns, *self._tested, *mitigation.columns, *measured, _SPEED)
         if state is None:
             self._start()
         else:
@@ -152,7 +154,7 @@ class TrainingRun:
             observations = trainer.observations(configuration.diagnostics.samples)
             metrics |= diagnostics.measure(trainer.network, observations)
         if trainer.updates % configuration.evaluation.every == 0 or self.finished:
-            metrics[self._test_score] = self._evaluate()
+            metrics |= self._evaluate()
         counters = {name: getattr(trainer, name) for name in ("step", "frames", "updates", "task")}
         # A checkpoint comes before the state that says it is there, and the logs before the state that has their size.
         self._logs.write(counters, metrics)
@@ -161,9 +163,9 @@ class TrainingRun:
         trainer.notes.clear()
         return Report(trainer.step, metrics, notes)
 
-    def _evaluate(self) -> float:
+    def _evaluate(self) -> Metrics:
         configuration = self.record.configuration
-        return evaluate(
+        found = evaluate(
             self.trainer.network,
             configuration.test_environment,
             self.trainer.task,
@@ -171,7 +173,10 @@ class TrainingRun:
             derived_seed(self.record.seed, "evaluate", self.trainer.updates),
             configuration.compute.precision,
             configuration.compute.environment_threads,
+            self.trainer.value_terms,
         )
+        told = (found.mean_return, found.value_bias, found.explained_variance)
+        return dict(zip(self._tested, told, strict=False))
 
     def _save_what_is_due(self) -> None:
         configuration, step = self.record.configuration, self.trainer.step
