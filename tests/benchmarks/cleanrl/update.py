@@ -20,8 +20,8 @@ from tests.benchmarks.cleanrl.loop import Played, play
 from tests.benchmarks.cleanrl.process import CHECKOUT
 from tests.trainers.plain_ppo import PlainPpo, StepByStep, distance
 
-SETTINGS = {"env_id": "starpilot", "num_steps": 8, "total_timesteps": 64 * 8, "seed": 1, "cuda": False}
-"""Of CleanRL's file, whose rollouts have 256 steps: as many minibatches, of 64 decisions. The game pays early."""
+SETTINGS = {"env_id": "starpilot", "num_steps": 16, "total_timesteps": 64 * 16, "seed": 1, "cuda": False}
+"""Of CleanRL's file, whose rollouts have 256 steps: as many minibatches, of 128 decisions. The game pays early."""
 AIM = 1e-5
 
 
