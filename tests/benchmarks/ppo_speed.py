@@ -1,17 +1,20 @@
-"""PPO's steps per second against the bare network, and against a plain loop of CleanRL's form, on real CoinRun."""
+"""PPO's steps per second against the bare network, and against CleanRL's loop, on real CoinRun.
+
+CleanRL's loop is its own file where the environment variable CLEANRL gives a checkout, else a plain loop of its form.
+"""
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
+from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.distributions import Categorical
 
 from probe.datasets.environments import make
 from probe.memory import keep_freed_memory
@@ -19,10 +22,14 @@ from probe.networks import build, preset
 from probe.trainers.configuration import Configuration, PpoSettings, load
 from probe.trainers.mitigations import make_mitigation
 from probe.trainers.ppo import Ppo
+from tests.benchmarks.cleanrl.process import CHECKOUT, play_in_a_process
+from tests.trainers.plain_ppo import PlainPpo
 
 ROUNDS = 3
 MICRO_BATCHES = (64, 128, 256)
-IMPALA = ("coinrun-cleanrl", "ppo.rollout_steps=32")  # one minibatch of 2,048 a pass instead of eight
+ROLLOUT_STEPS = 32
+"""One minibatch of 2,048 a pass, instead of the eight of 256 steps."""
+IMPALA = ("coinrun-cleanrl", f"ppo.rollout_steps={ROLLOUT_STEPS}")
 CONV64 = ("coinrun",)
 PRECISIONS = ("bfloat16", "float32")
 
@@ -33,11 +40,13 @@ def main() -> None:
     _against_the_bare_network("conv64, minibatch 64", CONV64, 0.75)
     impala = _against_the_bare_network("IMPALA, minibatch 2048", IMPALA, 0.85)
     aims: dict[str, dict[str, float]] = {"default": {"bfloat16": 4}, "kept": {"bfloat16": 1.6, "float32": 1.1}}
+    checkout = os.environ.get(CHECKOUT)
+    name = "plain loop" if checkout is None else "CleanRL's own loop"
     for allocator, targets in aims.items():
-        (plain,) = _in_a_process("plain", allocator)
-        print(f"  plain float32 loop, IMPALA, freed memory {allocator}: {plain:.0f} steps/s")
+        (speed,) = _in_a_process("plain", allocator) if checkout is None else _theirs(Path(checkout), allocator)
+        print(f"  {name}, float32, IMPALA, freed memory {allocator}: {speed:.0f} steps/s")
         for precision, target in targets.items():
-            print(f"    ours in {precision}: {impala[precision] / plain:.2f} times that (target {target})", flush=True)
+            print(f"    ours in {precision}: {impala[precision] / speed:.2f} times that (target {target})", flush=True)
 
 
 def _against_the_bare_network(name: str, settings: tuple[str, ...], target: float) -> dict[str, float]:
@@ -98,32 +107,38 @@ def _plain(allocator: str) -> list[float]:
         keep_freed_memory()
     configuration = load(*IMPALA[:1], IMPALA[1:])
     loop = _PlainLoop(configuration)
-    loop.update()
-    return [configuration.update_steps / median(_seconds(loop.update) for _ in range(ROUNDS))]
+    loop.play_and_learn()
+    return [configuration.update_steps / median(_seconds(loop.play_and_learn) for _ in range(ROUNDS))]
 
 
-class _PlainLoop:
-    """The steps of CleanRL's ppo_procgen: the same rollout, advantages and losses with nothing done for speed."""
+def _theirs(checkout: Path, allocator: str) -> list[float]:
+    """Returns steps per second of CleanRL's file, from the end of its first update to the end of its last."""
+    steps = 64 * ROLLOUT_STEPS
+    settings = {
+        "env_id": "coinrun",
+        "num_steps": ROLLOUT_STEPS,
+        "num_minibatches": 1,
+        "total_timesteps": (ROUNDS + 1) * steps,
+        "seed": 1,
+        "cuda": False,
+    }
+    ends = play_in_a_process(checkout, settings, allocator)["update_ends"]
+    return [steps / median(end - start for start, end in pairwise(ends))]
+
+
+class _PlainLoop(PlainPpo):
+    """The plain learner, and a plain way to play."""
 
     def __init__(self, configuration: Configuration) -> None:
         self.ppo = configuration.table(PpoSettings)
         self.envs = make(configuration.environment, self.ppo.environments, 0)
-        self.network = build(preset("impala", (64, 64, 3), 15, 256), torch.Generator().manual_seed(0))
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.ppo.learning_rate, eps=1e-5)
-        size = (self.ppo.rollout_steps, self.ppo.environments)
-        self.observations = torch.zeros((*size, 64, 64, 3))
-        self.actions, self.log_p, self.rewards, self.ended, self.values = (torch.zeros(size) for _ in range(5))
+        network = build(preset("impala", (64, 64, 3), 15, 256), torch.Generator().manual_seed(0))
+        super().__init__(network, self.ppo.rollout_steps, self.ppo.environments)
         self.current = torch.tensor(self.envs.reset()[0], dtype=torch.float32)
-        self.done = torch.zeros(self.ppo.environments)
 
-    def forward(self, observations: Tensor) -> tuple[Any, Tensor]:
-        hidden = self.network.get_submodule("encoder")(observations.permute(0, 3, 1, 2) / 255.0)
-        logits = self.network.get_submodule("actor")(hidden)
-        return Categorical(logits=logits), self.network.get_submodule("critic")(hidden).flatten()
-
-    def update(self) -> None:
+    def play_and_learn(self) -> None:
         for time_ in range(self.ppo.rollout_steps):
-            self.observations[time_], self.ended[time_] = self.current, self.done
+            self.observations[time_], self.began[time_] = self.current, self.current_began
             with torch.no_grad():
                 policy, self.values[time_] = self.forward(self.current)
                 actions = policy.sample()
@@ -131,35 +146,8 @@ class _PlainLoop:
             current, rewards, terminated, _, _ = self.envs.step(actions.numpy())
             self.rewards[time_] = torch.tensor(rewards)
             self.current = torch.tensor(current, dtype=torch.float32)
-            self.done = torch.tensor(terminated, dtype=torch.float32)
-        advantages = self.advantages()
-        for _ in range(self.ppo.passes):
-            for rows in torch.split(torch.randperm(advantages.numel()), self.ppo.minibatch):
-                self.learn(rows, advantages.flatten()[rows])
-
-    @torch.no_grad()
-    def advantages(self) -> Tensor:
-        advantages, running = torch.zeros_like(self.rewards), torch.zeros_like(self.done)
-        following, going = self.forward(self.current)[1], 1 - self.done
-        for time_ in reversed(range(len(self.rewards))):
-            delta = self.rewards[time_] + self.ppo.gamma * following * going - self.values[time_]
-            advantages[time_] = running = delta + self.ppo.gamma * self.ppo.gae_lambda * going * running
-            following, going = self.values[time_], 1 - self.ended[time_]
-        return advantages
-
-    def learn(self, rows: Tensor, advantages: Tensor) -> None:
-        clip, old = self.ppo.clip, self.values.flatten()[rows]
-        policy, values = self.forward(self.observations.flatten(0, 1)[rows])
-        ratio = (policy.log_prob(self.actions.flatten()[rows].long()) - self.log_p.flatten()[rows]).exp()
-        returns, scaled = advantages + old, (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        surrogate = torch.max(-scaled * ratio, -scaled * ratio.clamp(1 - clip, 1 + clip)).mean()
-        held = old + (values - old).clamp(-clip, clip)
-        value = 0.5 * torch.max((values - returns) ** 2, (held - returns) ** 2).mean()
-        loss = surrogate - self.ppo.entropy_coefficient * policy.entropy().mean() + 0.5 * value
-        self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.ppo.gradient_clip)
-        self.optimizer.step()
+            self.current_began = torch.tensor(terminated, dtype=torch.float32)
+        self.update([torch.randperm(self.rewards.numel()) for _ in range(self.ppo.passes)], self.ppo.minibatch)
 
 
 if __name__ == "__main__":
