@@ -6,18 +6,31 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Mode = Literal["greedy", "sample"]
+Mode = Literal["greedy", "sample", "epsilon-greedy"]
 
 
-def act(outputs: dict[str, Tensor], mode: Mode, generator: torch.Generator) -> Int[Tensor, "batch"]:
-    """Chooses discrete actions from a network's outputs (`actor`: logits)."""
-    logits = outputs["actor"].float()
-    return greedy(logits) if mode == "greedy" else sample(logits, generator)
+def act(
+    outputs: dict[str, Tensor], mode: Mode, generator: torch.Generator, epsilon: float = 0.0
+) -> Int[Tensor, "batch"]:
+    """Chooses discrete actions from a network's outputs: `actor`, logits, or without it `critic`, values of actions."""
+    preferences = outputs["actor" if "actor" in outputs else "critic"].float()
+    if mode == "epsilon-greedy":
+        return epsilon_greedy(preferences, epsilon, generator)
+    return greedy(preferences) if mode == "greedy" else sample(preferences, generator)
 
 
-def greedy(logits: Float[Tensor, "batch action"]) -> Int[Tensor, "batch"]:
-    """Returns the most probable action; the first of equals."""
-    return logits.argmax(dim=-1)
+def greedy(preferences: Float[Tensor, "batch action"]) -> Int[Tensor, "batch"]:
+    """Returns the action of the largest logit or value; the first of equals."""
+    return preferences.argmax(dim=-1)
+
+
+def epsilon_greedy(
+    preferences: Float[Tensor, "batch action"], epsilon: float, generator: torch.Generator
+) -> Int[Tensor, "batch"]:
+    """Returns the greedy action, or with probability epsilon one drawn from all; each draws the same numbers."""
+    count, actions = preferences.shape
+    explores = torch.rand(count, generator=generator) < epsilon
+    return torch.where(explores, torch.randint(actions, (count,), generator=generator), greedy(preferences))
 
 
 def sample(logits: Float[Tensor, "batch action"], generator: torch.Generator) -> Int[Tensor, "batch"]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from probe.datasets.environments import EnvironmentSpec
 from probe.errors import ProbeError
 from probe.networks import Network
+from probe.trainers.replay import Replay
 
 Metrics = dict[str, float | None]
 """Values by `group/metric`; None where there is none."""
@@ -38,8 +39,17 @@ class Trainer(Protocol):
     """In which mode and precision, and by which policy, actions are chosen."""
     interventions: list[dict[str, Any]]
     """What was injected or reset, and when."""
+    replay: Replay | None
+    """Decisions that are learnt from again and again: too large for a state, which says only where they end."""
     notes: list[str]
     """What the user should be told; whoever shows them empties the list."""
+
+    @property
+    def copies(self) -> tuple[Network, ...]:
+        """Networks that follow the learning one, such as a target network; they change their architecture with it."""
+
+    def synchronise(self) -> None:
+        """Gives the copies the learning network's parameters, where a jump must not leave them behind."""
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -61,9 +61,9 @@ def _first_returns(
     for _ in range(settings.step_limit):
         shown = torch.from_numpy(observations[playing]).to(device)
         with autocast(device.type, precision):
-            logits = network(shown)["actor"].float().cpu()
+            outputs = {name: output.float().cpu() for name, output in network(shown).items()}
         actions = np.zeros(envs.num_envs, np.int64)
-        actions[playing] = policies.act({"actor": logits}, settings.policy, generator).numpy()
+        actions[playing] = policies.act(outputs, settings.policy, generator, settings.epsilon).numpy()
         observations, rewards, terminated, truncated, _ = envs.step(actions)
         returns[playing] += rewards[playing]
         playing &= ~(terminated | truncated)

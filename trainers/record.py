@@ -15,7 +15,7 @@ from probe.trainers.configuration import ComputeSettings, Configuration, StateSe
 from probe.trainers.machine import computes_bfloat16, processor_family, versions
 
 NAME = "run.toml"
-_IMAGES = ("conv64", "impala")
+_IMAGES = ("conv64", "impala", "nature")
 _NOT_COMPARED = ("steps", "summary", "state", "compute")
 """Settings that a resume may change, or that say nothing about the training; `compute` is compared by itself."""
 

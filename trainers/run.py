@@ -13,6 +13,7 @@ from probe.checkpoints.native import CheckpointMetadata, save
 from probe.errors import FileError
 from probe.trainers import diagnostics
 from probe.trainers.base import Metrics, NumericalFault, Trainer
+from probe.trainers.dqn import Dqn
 from probe.trainers.evaluation import evaluate
 from probe.trainers.folder import RunFolder, keeps
 from probe.trainers.lock import FolderLock
@@ -24,7 +25,7 @@ from probe.trainers.schedule import period_ended
 from probe.trainers.streams import derived_seed
 from probe.trainers.supervised import Supervised
 
-_TRAINERS = {"ppo": Ppo, "supervised": Supervised}
+_TRAINERS = {"dqn": Dqn, "ppo": Ppo, "supervised": Supervised}
 _SPEED = "speed/steps_per_second"
 
 
@@ -77,6 +78,8 @@ class TrainingRun:
         self.trainer: Trainer = make_trainer(
             configuration, mitigation, self.record.seed, compute.device, compute.precision
         )
+        if self.trainer.replay is not None:
+            self.trainer.replay.store_in(self.folder.replay)
         self._test_score = f"{self.trainer.score}/test"
         measured = diagnostics.columns(self.trainer.network)
         self._columns = (*self.trainer.columns, self._test_score, *mitigation.columns, *measured, _SPEED)
@@ -189,6 +192,8 @@ class TrainingRun:
 
     def _save_state(self) -> None:
         self.folder.save_state(self._state, self._state["trainer"]["step"], self.record)
+        if self.trainer.replay is not None:
+            self.trainer.replay.keep_for(self.folder.state_steps)
         self._saved_at = time.monotonic()
 
     def _save_checkpoint(self) -> None:

@@ -8,6 +8,9 @@ from pydantic import Field
 from probe.models import FrozenModel
 from probe.modules import ModuleMap
 
+OUTPUT = "output"
+"""Name of a head's last stage."""
+
 
 class Initialisation(FrozenModel):
     """How a weight layer's parameters are drawn; biases are zero with `orthogonal`."""

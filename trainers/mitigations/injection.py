@@ -17,9 +17,9 @@ class PlasticityInjection(AtMoments):
 
     The output becomes h(theta) [frozen] + h(theta1') [learns] - h(theta2') [frozen], theta1' = theta2' newly drawn: at
     that moment nothing changes, and as many parameters learn as before, theta1' without moments. The encoder before the
-    cut goes on learning through all three. Another injection freezes theta1' too and adds another pair, which costs
-    another two passes through the part. The part must have a hidden nonlinear layer, since a linear one would learn as
-    if nothing had been injected. Source: Nikishin et al. 2023, arXiv:2305.15555.
+    cut goes on learning through all three; a target network gets the same copies. Another injection freezes theta1' too
+    and adds another pair, which costs another two passes through the part. The part must have a hidden nonlinear layer,
+    since a linear one would learn as if nothing had been injected. Source: Nikishin et al. 2023, arXiv:2305.15555.
     """
 
     class Settings(MomentSettings):
@@ -44,7 +44,9 @@ class PlasticityInjection(AtMoments):
 
     def intervene(self, agent: Trainer, optimizer: torch.optim.Optimizer, rng: torch.Generator) -> None:
         """Injects."""
-        agent.network.inject(self._cut, build(agent.network.spec, rng), agent.step)
+        fresh = build(agent.network.spec, rng)
+        for network in (agent.network, *agent.copies):
+            network.inject(self._cut, fresh, agent.step)
         stages = [stage for listed in agent.network.branch(self._cut).values() for stage in listed]
         learning = [parameter for stage in stages for parameter in stage.parameters()]
         reset_moments(optimizer, learning)
