@@ -112,7 +112,7 @@ class Dqn(Agent):
                 self._optimise(dict(zip(_STATISTICS, statistics[-1].tolist(), strict=True)))
             if _passed(step, together, settings.target_period):
                 self.synchronise()
-        metrics: Metrics = {_EPSILON: epsilon_at(self.step, settings)}
+        metrics: Metrics = {_EPSILON: epsilon_at(self.step + settings.update_steps, settings)}
         if episodes:
             metrics |= dict(zip(_PLAYED, np.mean(episodes, axis=0).tolist(), strict=True))
         if statistics:
