@@ -44,7 +44,7 @@ class Agent(ABC):
         seed: int,
         device: str,
         precision: str,
-        acting: Mapping[str, str],
+        acting: Mapping[str, str | float],
     ) -> None:
         """Makes environments, network and optimiser.
 

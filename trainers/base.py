@@ -39,10 +39,12 @@ class Trainer(Protocol):
     """In which mode and precision, and by which policy, actions are chosen."""
     interventions: list[dict[str, Any]]
     """What was injected or reset, and when."""
-    replay: Replay | None
-    """Decisions that are learnt from again and again: too large for a state, which says only where they end."""
     notes: list[str]
     """What the user should be told; whoever shows them empties the list."""
+
+    @property
+    def replay(self) -> Replay | None:
+        """Decisions that are learnt from again and again: too large for a state, which says only where they end."""
 
     @property
     def copies(self) -> tuple[Network, ...]:

@@ -227,7 +227,7 @@ class ComputeSettings(FrozenModel):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
-    """`auto`: bfloat16 for images where the processor computes in it, else float32. Weights are float32 always."""
+    """`auto`: bfloat16 for images where the processor computes in it, else, and for DQN, float32, as weights always."""
     threads: int = Field(default=0, ge=0)
     """PyTorch's threads; 0 takes its default."""
     environment_threads: int = Field(default=0, ge=0)

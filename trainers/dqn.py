@@ -64,6 +64,7 @@ class Dqn(Agent):
     score = "return"
     outputs = ("critic",)
     values_actions = True
+    replay: Replay
 
     def __init__(
         self, configuration: Configuration, mitigation: Mitigation, seed: int, device: str, precision: str
@@ -71,7 +72,11 @@ class Dqn(Agent):
         """Makes environments, networks, optimiser and an empty replay; see `Agent`."""
         configuration = mitigation.configure(configuration)
         self.settings = configuration.table(DqnSettings)
-        acting = {"mode": "eval", "policy": "epsilon-greedy", "epsilon": self.settings.epsilon_last}
+        acting: dict[str, str | float] = {
+            "mode": "eval",
+            "policy": "epsilon-greedy",
+            "epsilon": self.settings.epsilon_last,
+        }
         super().__init__(configuration, self.settings.environments, mitigation, seed, device, precision, acting)
         space = self.envs.single_observation_space
         self.replay = Replay(

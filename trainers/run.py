@@ -1,7 +1,7 @@
 """One training run: updates, logs, checkpoints and states, in an order that survives being killed at any moment."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,23 +10,27 @@ from typing import Any
 import torch
 
 from probe.checkpoints.native import CheckpointMetadata, save
+from probe.datasets.environments.human_scores import has_human_scores, human_normalised
 from probe.errors import FileError
 from probe.trainers import diagnostics
 from probe.trainers.base import Metrics, NumericalFault, Trainer
+from probe.trainers.configuration import Configuration
 from probe.trainers.dqn import Dqn
 from probe.trainers.evaluation import evaluate
 from probe.trainers.folder import RunFolder, keeps
 from probe.trainers.lock import FolderLock
 from probe.trainers.logs import Logs
-from probe.trainers.mitigations import make_mitigation
+from probe.trainers.mitigations import Combination, make_mitigation
 from probe.trainers.ppo import Ppo
 from probe.trainers.record import RunRecord
 from probe.trainers.schedule import period_ended
 from probe.trainers.streams import derived_seed
 from probe.trainers.supervised import Supervised
 
+_TRAINERS: dict[str, Callable[[Configuration, Combination, int, str, str], Trainer]]
 _TRAINERS = {"dqn": Dqn, "ppo": Ppo, "supervised": Supervised}
 _SPEED = "speed/steps_per_second"
+_NORMALISED = "return/test_human_normalised"
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,8 @@ class TrainingRun:
             self.trainer.replay.store_in(self.folder.replay)
         self._test_score = f"{self.trainer.score}/test"
         measured = diagnostics.columns(self.trainer.network)
-        self._columns = (*self.trainer.columns, self._test_score, *mitigation.columns, *measured, _SPEED)
+        scored = (_NORMALISED,) if has_human_scores(configuration.environment) else ()
+        self._columns = (*self.trainer.columns, self._test_score, *scored, *mitigation.columns, *measured, _SPEED)
         if state is None:
             self._start()
         else:
@@ -155,7 +160,9 @@ class TrainingRun:
             observations = trainer.observations(configuration.diagnostics.samples)
             metrics |= diagnostics.measure(trainer.network, observations)
         if trainer.updates % configuration.evaluation.every == 0 or self.finished:
-            metrics[self._test_score] = self._evaluate()
+            metrics[self._test_score] = score = self._evaluate()
+            if _NORMALISED in self._columns:
+                metrics[_NORMALISED] = human_normalised(configuration.environment, trainer.task, score)
         counters = {name: getattr(trainer, name) for name in ("step", "frames", "updates", "task")}
         # A checkpoint comes before the state that says it is there, and the logs before the state that has their size.
         self._logs.write(counters, metrics)

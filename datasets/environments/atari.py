@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from probe.datasets.environments import state as states
 from probe.datasets.environments.atari_emulators import Emulators, Rules, VectorEmulators
-from probe.datasets.environments.atari_library import PREFIX, AtariSettings, rom_of
+from probe.datasets.environments.atari_library import AtariSettings, rom_of
 from probe.datasets.environments.atari_single import SingleEmulators
 from probe.datasets.environments.base import Array, Step, VectorEnvironment
+from probe.datasets.environments.human_scores import games_of
 from probe.datasets.environments.shift import refuse_game_shifts
 from probe.datasets.environments.specification import EnvironmentSpec
 from probe.errors import ConfigurationError
@@ -178,8 +179,7 @@ def _games(specification: EnvironmentSpec, settings: AtariSettings) -> tuple[str
         ConfigurationError: a shift is not for Atari, or the games have different actions.
     """
     refuse_game_shifts(specification, allowed={_GAME})
-    shift = specification.shift
-    games = (specification.id.removeprefix(PREFIX), *(shift.games if shift is not None else ()))
+    games = games_of(specification)
     for game in games:
         rom_of(game)
     if len(games) > 1 and not settings.full_action_space:

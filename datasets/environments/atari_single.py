@@ -20,7 +20,8 @@ def area_shares(source: int, target: int) -> Float32[NDArray[np.float32], "targe
     ends = np.arange(1, target + 1)[:, None] * width
     starts = np.arange(source)
     shared = np.minimum(ends, starts + 1) - np.maximum(ends - width, starts)
-    return (np.clip(shared, 0, None) / width).astype(np.float32)
+    shares: NDArray[np.float32] = (np.clip(shared, 0, None) / width).astype(np.float32)
+    return shares
 
 
 class SingleEmulators:
@@ -122,7 +123,7 @@ class SingleEmulators:
 
     def get_state(self) -> dict[str, NDArray[Any]]:
         """Returns the emulators' states, some 15 kB each, and the random numbers to come."""
-        saved = states.join([game.cloneSystemState().__getstate__() for game in self._games])
+        saved = states.join([bytes(game.cloneSystemState().__getstate__()) for game in self._games])
         order = np.frombuffer(json.dumps(self._rng.bit_generator.state).encode(), np.uint8)
         return {**saved, "order": order, "elapsed": self._elapsed.copy()}
 

@@ -5,8 +5,9 @@ Source: Wang et al. 2016, arXiv:1511.06581, Table 2: games start with up to 30 f
 """
 
 from probe.datasets.environments.atari_library import PREFIX
+from probe.datasets.environments.specification import EnvironmentSpec
 
-SCORES = {
+SCORES: dict[str, tuple[float, float]] = {
     "Alien": (227.8, 7127.7),
     "Amidar": (5.8, 1719.5),
     "Assault": (222.4, 742.0),
@@ -68,10 +69,22 @@ SCORES = {
 """(random, human) by game."""
 
 
-def human_normalised(name: str, score: float) -> float | None:
-    """Returns a score of an environment such as `atari:Phoenix`: 0 is random play, 1 a person; None without a table."""
-    game = name.removeprefix(PREFIX)
-    if game == name or game not in SCORES:
+def games_of(specification: EnvironmentSpec) -> tuple[str, ...]:
+    """Returns the Atari games that an environment's tasks go through, round and round."""
+    shift = specification.shift
+    return (specification.id.removeprefix(PREFIX), *(shift.games if shift is not None else ()))
+
+
+def has_human_scores(specification: EnvironmentSpec) -> bool:
+    """Whether any of an environment's tasks is a game of the table."""
+    return specification.id.startswith(PREFIX) and not SCORES.keys().isdisjoint(games_of(specification))
+
+
+def human_normalised(specification: EnvironmentSpec, task: int, score: float) -> float | None:
+    """Returns a task's score on the scale on which 0 is random play and 1 a person; None without a table."""
+    games = games_of(specification)
+    game = games[task % len(games)]
+    if game not in SCORES:
         return None
     random, human = SCORES[game]
     return (score - random) / (human - random)

@@ -122,6 +122,12 @@ class NativeCheckpoint(Checkpoint):
         """The specification's modules."""
         return self.metadata.network.module_map
 
+    @property
+    def exploration(self) -> float | None:
+        """Of agents that learn values of actions, the last epsilon of training."""
+        acting = self.metadata.acting
+        return float(acting["epsilon"]) if acting.get("policy") == "epsilon-greedy" else None
+
     def tensors(self) -> dict[str, Tensor]:
         """Reads the state_dict."""
         try:

@@ -56,6 +56,8 @@ class Injection(FrozenModel):
     """Path of the stage from which on the network was frozen and given a new copy, such as `encoder.dense`."""
     step: int
     """When."""
+    all_learn: bool = False
+    """Whether the part that learnt until then and the one that is subtracted are not frozen."""
 
 
 class NetworkSpec(FrozenModel):

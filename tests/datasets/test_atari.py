@@ -7,7 +7,7 @@ import pytest
 
 from probe.datasets.environments import EnvironmentSpec, environment_names, make
 from probe.datasets.environments.atari_single import area_shares
-from probe.datasets.environments.human_scores import SCORES, human_normalised
+from probe.datasets.environments.human_scores import SCORES, has_human_scores, human_normalised
 from probe.datasets.settings import specification_of
 from probe.errors import ConfigurationError, UnknownNameError
 from tests.datasets.test_environments import assert_same_steps, play
@@ -193,10 +193,13 @@ def test_shares_of_areas_by_hand():
 
 
 def test_scores_on_the_scale_of_people():
-    assert human_normalised("atari:Phoenix", 761.4) == 0 and human_normalised("atari:Phoenix", 7242.6) == 1
-    assert human_normalised("atari:Pong", 14.6 - 35.3 / 2) == pytest.approx(0.5)
-    assert human_normalised("atari:Skiing", -17098.1 - 12761.2) == pytest.approx(-1)
-    assert human_normalised("procgen:coinrun", 10.0) is None and human_normalised("Phoenix", 10.0) is None
+    phoenix, sequence = spec("Phoenix"), spec("Tetris", shift=SEQUENCE)
+    assert human_normalised(phoenix, 0, 761.4) == 0 and human_normalised(phoenix, 3, 7242.6) == 1
+    assert human_normalised(spec("Skiing"), 0, -17098.1 - 12761.2) == pytest.approx(-1)
+    assert human_normalised(sequence, 5, 14.6 - 35.3 / 2) == pytest.approx(0.5), "the third game is Pong"
+    assert human_normalised(sequence, 3, 10.0) is None
+    assert has_human_scores(phoenix) and has_human_scores(sequence)
+    assert not has_human_scores(spec("Tetris")) and not has_human_scores(EnvironmentSpec(id="CartPole-v1"))
     assert len(SCORES) == 57 and {f"atari:{game}" for game in SCORES} <= set(environment_names())
 
 
