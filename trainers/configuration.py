@@ -278,6 +278,11 @@ class Configuration(FrozenModel):
                 f"'algorithm' is '{self.algorithm}' and there are settings of {given or 'none'}: a run has one "
                 f"algorithm's table, here [{self.algorithm}]."
             )
+        if self.algorithm == DqnSettings.name and self.evaluation.policy == "sample":
+            raise ConfigurationError(
+                "'evaluation.policy' is 'sample': values of actions are no probabilities. Set it to greedy or "
+                "epsilon-greedy."
+            )
         return self
 
     def table(self, kind: type[Table]) -> Table:

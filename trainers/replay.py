@@ -207,11 +207,16 @@ class Replay:
             steps: decisions, summed over the environments, after which the states were saved that are kept.
         """
         ends = (*(step // self.environments for step in steps), self._log.written)
-        self._log.keep(range(max(0, end - self.rows - self.stack), end + 1) for end in ends)
+        self._log.keep(range(self._reach(end), end + 1) for end in ends)
+
+    def _reach(self, end: int) -> int:
+        """Returns the first row that a sample can read when so many rows have been written."""
+        return max(0, end - self.rows - self.stack)
 
     def get_state(self) -> dict[str, Any]:
         """Returns what says where the stored rows end, and their digests; the rows stay where they are."""
-        return {**self._log.get_state(), "ages": torch.from_numpy(self._ages.copy()), "broken": self._broken}
+        log = self._log.get_state(since=self._reach(self._log.written))
+        return {**log, "ages": torch.from_numpy(self._ages.copy()), "broken": self._broken}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continues where `get_state` was called.

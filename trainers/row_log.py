@@ -69,15 +69,18 @@ class RowLog:
         needed = {number for each in ranges if each for number in range(each[0] // size, each[-1] // size + 1)}
         for number in self._files.keys() - needed:
             del self._files[number], self._digests[number]
-            if self._folder is not None:
-                self._path(number).unlink(missing_ok=True)
+        if self._folder is not None:
+            # Not only files that are mapped here: after a resume, some are there for other states.
+            names = {_NAME.format(number) for number in needed}
+            for path in self._folder.glob(_NAME.replace("{:06d}", "*")):
+                if path.name not in names:
+                    path.unlink()
 
-    def get_state(self) -> dict[str, Any]:
-        """Returns the number of rows and the digests of the files."""
-        return {
-            "written": self.written,
-            "digests": {str(number): digest.hexdigest() for number, digest in sorted(self._digests.items())},
-        }
+    def get_state(self, since: int) -> dict[str, Any]:
+        """Returns the number of rows and the digests of the files that hold rows from `since` on."""
+        first = since // self.rows_per_file
+        digests = {number: each.hexdigest() for number, each in sorted(self._digests.items()) if number >= first}
+        return {"written": self.written, "digests": {str(number): digest for number, digest in digests.items()}}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continues where `get_state` was called, with the files as they were written until then.

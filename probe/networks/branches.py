@@ -65,7 +65,7 @@ def through(stages: Iterable[nn.Module], features: Tensor) -> Tensor:
 
 
 class FrozenPair(nn.Module):
-    """Two branches that, but for an ablation, no longer learn: what learnt until an injection and what is subtracted."""
+    """Two branches that learn in an ablation only: what learnt until an injection, and what is subtracted."""
 
     def __init__(self, stages: Mapping[str, tuple[Stage, ...]], shape: Shape, learns: bool) -> None:
         """Builds both, without values."""

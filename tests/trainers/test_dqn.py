@@ -185,3 +185,5 @@ def test_presets_have_the_settings_of_their_sources() -> None:
     assert load("phoenix").test_environment.keywords["episodic_life"] is False
     with pytest.raises(ConfigurationError, match=r"multiple of 'dqn\.environments'"):
         load("cartpole", ["dqn.environments=3"])
+    with pytest.raises(ConfigurationError, match="no probabilities"):
+        load("cartpole", ["evaluation.policy=sample"])

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from probe.trainers.replay import Replay
+from probe.trainers.replay import Replay, Transitions
 
 SIDE, STACK, GAMMA = 2, 3, 0.5
 
@@ -137,22 +138,29 @@ def test_spread_observations_cover_what_is_stored() -> None:
     assert len(replay) == 12
 
 
-def test_after_a_resume_from_any_kept_state_the_same_is_drawn(tmp_path: Path) -> None:
-    capacity, kept = 12, {}
-    rng = np.random.default_rng(3)
-    replay = Replay(capacity, 1, (SIDE, SIDE, STACK), np.dtype(np.uint8), STACK, rows_per_file=5)
-    replay.store_in(tmp_path)
-    for time in range(60):
+def test_each_kept_state_resumes_and_draws_the_same(tmp_path: Path) -> None:
+    def made() -> Replay:
+        replay = Replay(12, 1, (SIDE, SIDE, STACK), np.dtype(np.uint8), STACK, rows_per_file=5)
+        replay.store_in(tmp_path)
+        return replay
+
+    def drawn(replay: Replay, seed: int) -> Transitions:
+        return replay.sample(64, 2, GAMMA, torch.Generator().manual_seed(seed))
+
+    kept: dict[int, tuple[dict[str, Any], Transitions]] = {}
+    rng, replay = np.random.default_rng(3), made()
+    for step in range(1, 71):
         stack = rng.integers(256, size=(1, SIDE, SIDE, STACK), dtype=np.uint8)
-        ended = np.array([time % 9 == 8])
-        replay.add(stack, np.array([time % 3]), np.ones(1, np.float32), ended, np.zeros(1, bool))
-        if time in (20, 50, 55):
-            kept[time + 1] = (replay.get_state(), replay.sample(64, 2, GAMMA, torch.Generator().manual_seed(time)))
+        replay.add(stack, np.array([step % 3]), np.ones(1, np.float32), np.array([step % 9 == 0]), np.zeros(1, bool))
+        if step % 3:
+            continue
+        kept[step] = (replay.get_state(), drawn(replay, step))
+        # The newest two, and one that is kept for good.
+        kept = {each: found for each, found in kept.items() if each in (30, *sorted(kept)[-2:])}
         replay.keep_for(kept)
-    assert len(list(tmp_path.iterdir())) < 60 // 5, "what no state needs has gone"
-    for step, (state, drawn) in kept.items():
-        resumed = Replay(capacity, 1, (SIDE, SIDE, STACK), np.dtype(np.uint8), STACK, rows_per_file=5)
-        resumed.store_in(tmp_path)
-        resumed.set_state(state)
-        again = resumed.sample(64, 2, GAMMA, torch.Generator().manual_seed(step - 1))
-        assert all(torch.equal(getattr(again, name), tensor) for name, tensor in vars(drawn).items())
+        for each, (state, expected) in kept.items():
+            resumed = made()
+            resumed.set_state(state)
+            again = drawn(resumed, each)
+            assert all(torch.equal(getattr(again, name), tensor) for name, tensor in vars(expected).items())
+    assert len(list(tmp_path.iterdir())) <= 9, "what no state needs has gone"

@@ -44,7 +44,7 @@ def test_entries_are_read_from_several_files_in_the_order_asked_for(tmp_path: Pa
 
 def test_a_log_takes_up_where_its_state_was_taken_and_writes_later_rows_again(tmp_path: Path) -> None:
     first = log(tmp_path, rows=6)
-    state = first.get_state()
+    state = first.get_state(0)
     for number in range(6, 11):
         first.append(row(number))
     resumed = log(tmp_path)
@@ -52,14 +52,14 @@ def test_a_log_takes_up_where_its_state_was_taken_and_writes_later_rows_again(tm
     assert resumed.written == 6 and numbers(resumed, 0, 3, 4, 5) == [0, 3, 4, 5]
     for number in range(6, 11):
         resumed.append(row(number))
-    assert resumed.get_state() == first.get_state()
+    assert resumed.get_state(0) == first.get_state(0)
     assert numbers(resumed, *range(11)) == list(range(11))
 
 
 def test_a_state_is_small_and_names_every_file(tmp_path: Path) -> None:
-    state = log(tmp_path, rows=9).get_state()
+    state = log(tmp_path, rows=9).get_state(0)
     assert state["written"] == 9 and list(state["digests"]) == ["0", "1", "2"]
-    assert log(tmp_path / "other", rows=9).get_state() == state
+    assert log(tmp_path / "other", rows=9).get_state(0) == state
     assert sorted(path.name for path in tmp_path.glob("*.bin")) == [f"rows_00000{k}.bin" for k in range(3)]
 
 
@@ -69,13 +69,15 @@ def test_only_files_that_nothing_needs_are_dropped(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows_000002.bin", "rows_000004.bin"]
     assert numbers(made, 8, 11, 16) == [8, 11, 16]
     resumed = log(tmp_path)
-    resumed.set_state(made.get_state())
+    resumed.set_state(made.get_state(since=16))
     resumed.append(row(18))
     assert numbers(resumed, 17, 18) == [17, 18]
+    resumed.keep([range(12, 19)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows_000004.bin"], "also files that it does not map"
 
 
 def test_a_changed_or_missing_file_is_refused(tmp_path: Path) -> None:
-    state = log(tmp_path, rows=6).get_state()
+    state = log(tmp_path, rows=6).get_state(0)
     path = tmp_path / "rows_000001.bin"
     content = bytearray(path.read_bytes())
     content[1] ^= 1
@@ -88,7 +90,7 @@ def test_a_changed_or_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_bytes_beyond_the_rows_of_a_state_do_not_count(tmp_path: Path) -> None:
-    state = log(tmp_path, rows=6).get_state()
+    state = log(tmp_path, rows=6).get_state(0)
     path = tmp_path / "rows_000001.bin"
     path.write_bytes(path.read_bytes()[: 2 * ROW.itemsize] + b"\x07" * 2 * ROW.itemsize)
     resumed = log(tmp_path)
