@@ -165,6 +165,10 @@ class DqnSettings(LearningSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> "DqnSettings":
+        if self.learning_starts < self.minibatch:
+            raise ConfigurationError(
+                f"'dqn.learning_starts' is {self.learning_starts}: expected at least 'dqn.minibatch', {self.minibatch}."
+            )
         if self.decisions % self.environments:
             raise ConfigurationError(
                 f"'dqn.decisions' is {self.decisions}: expected a multiple of 'dqn.environments', {self.environments}."

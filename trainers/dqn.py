@@ -139,7 +139,8 @@ class Dqn(Agent):
     @torch.no_grad()
     def _values(self, network: Network, observations: Tensor) -> Tensor:
         """Returns a network's values of every action, in eval mode."""
-        network.eval()
+        if network.training:  # going through all modules takes as long as a layer
+            network.eval()
         return self._outputs(network, observations)["critic"]
 
     def _learn(self) -> Tensor:

@@ -187,3 +187,20 @@ def test_presets_have_the_settings_of_their_sources() -> None:
         load("cartpole", ["dqn.environments=3"])
     with pytest.raises(ConfigurationError, match="no probabilities"):
         load("cartpole", ["evaluation.policy=sample"])
+
+
+@ATARI
+def test_a_sequence_of_games_is_learnt_with_one_network_and_resumes_bit_for_bit(tmp_path: Path) -> None:
+    shift = ("environment.shift.kind=game", 'environment.shift.games=["Breakout"]', "environment.shift.every=2")
+    shared = "environment.keywords.full_action_space=true"
+    made = record(*shift, shared, "evaluation.every=1", toml=DQN_ATARI, folder=tmp_path)
+    train(tmp_path / "whole", made)
+    read = rows(tmp_path / "whole")
+    assert [row["task"] for row in read] == list("001122")
+    assert all(row["return/test_human_normalised"] for row in read)
+    with pytest.raises(KeyboardInterrupt), TrainingRun(tmp_path / "resumed", made) as run:
+        for _ in zip(range(3), run, strict=False):
+            pass
+        raise KeyboardInterrupt
+    assert not train(tmp_path / "resumed", made, resume=True)
+    assert rows(tmp_path / "resumed") == read
