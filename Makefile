@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow bench check dev docs docs-pictures clean
+.PHONY: demo test test-slow bench validity check dev docs docs-pictures clean
 
 # Trains two agents on Procgen's CoinRun, collects observations, analyzes the checkpoints and writes the report.
 demo: $(VENV)/.installed
@@ -29,6 +29,10 @@ test-slow: $(VENV)/.developing
 # Ratios of speed and memory, each measured in one run.
 bench: $(VENV)/.developing
 	$(BIN)/python -m tests.benchmarks
+
+# The diagnosis on networks whose state is known: faults found, false alarms.
+validity: $(VENV)/.developing
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.validity
 
 check: $(VENV)/.developing
 	$(BIN)/ruff check .

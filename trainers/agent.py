@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from probe.datasets.environments import make
 from probe.errors import ConfigurationError
 from probe.networks import Network, NetworkSpec, build, preset
-from probe.trainers.base import Metrics, NumericalFault
+from probe.trainers.base import Metrics, NumericalFault, ValueTerms
 from probe.trainers.configuration import Configuration, LearningSettings
 from probe.trainers.learning_rate import learning_rate_factor
 from probe.trainers.machine import autocast
@@ -78,6 +78,11 @@ class Agent(ABC):
             configuration.compute.environment_threads,
         )
         self._make_network(self._specification(configuration))
+
+    @property
+    def value_terms(self) -> ValueTerms | None:
+        """What the output `critic` has learnt to tell; there is none, unless an algorithm has one."""
+        return None
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """What every trainer offers, whatever its algorithm, and the fault that ends a training."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -13,6 +14,14 @@ from probe.trainers.replay import Replay
 
 Metrics = dict[str, float | None]
 """Values by `group/metric`; None where there is none."""
+
+
+@dataclass(frozen=True)
+class ValueTerms:
+    """What a critic's values are of: discounted sums of rewards that were divided by a scale."""
+
+    gamma: float
+    scale: float
 
 
 class NumericalFault(ProbeError):
@@ -52,6 +61,10 @@ class Trainer(Protocol):
 
     def synchronise(self) -> None:
         """Gives the copies the learning network's parameters, where a jump must not leave them behind."""
+
+    @property
+    def value_terms(self) -> ValueTerms | None:
+        """What the output `critic` has learnt to tell; None where there is no such output."""
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -318,6 +318,11 @@ class Configuration(FrozenModel):
         return self.total_updates * self.update_steps
 
     @property
+    def tests_the_same_returns(self) -> bool:
+        """Whether evaluation has the rewards and the ends of episodes that training has; levels may differ."""
+        return not {"reward_clip", "episodic_life"} & self.test.keys()
+
+    @property
     def test_environment(self) -> EnvironmentSpec:
         """The environment of evaluation."""
         return self.environment.model_copy(update={"keywords": {**self.environment.keywords, **self.test}})

@@ -12,12 +12,12 @@ from torch.nn.functional import huber_loss, mse_loss
 from probe import policies
 from probe.networks import Network, NetworkSpec
 from probe.trainers.agent import Agent
-from probe.trainers.base import Metrics, mean_gradient_norms, module_norms
+from probe.trainers.base import Metrics, ValueTerms, mean_gradient_norms, module_norms
 from probe.trainers.configuration import Configuration, DqnSettings
+from probe.trainers.episodes import PLAYED, PlayedEpisodes
 from probe.trainers.mitigations import Mitigation
 from probe.trainers.replay import Replay, Transitions
 
-_PLAYED = ("return/train", "episode/length")
 _STATISTICS = ("loss/value", "value/mean")
 _EPSILON = "policy/epsilon"
 
@@ -86,17 +86,23 @@ class Dqn(Agent):
             np.dtype(np.uint8 if space.dtype == np.uint8 else np.float32),
             self.environment.frame_stack,
         )
+        self.episodes = PlayedEpisodes()
         self._current, _ = self.envs.reset()
         mitigation.begin(self, self.streams["mitigation"])
 
     @property
     def columns(self) -> tuple[str, ...]:
         """What `iterate` reports beside the mitigation's metrics and the gradient norms."""
-        return (*_PLAYED, *_STATISTICS, _EPSILON, *super().columns)
+        return (*PLAYED, *_STATISTICS, _EPSILON, *super().columns)
 
     def _make_network(self, spec: NetworkSpec) -> None:
         super()._make_network(spec)
         self.target = copy.deepcopy(self.network).requires_grad_(False).eval()
+
+    @property
+    def value_terms(self) -> ValueTerms:
+        """The discount."""
+        return ValueTerms(self.settings.gamma, scale=1.0)
 
     @property
     def copies(self) -> tuple[Network, ...]:
@@ -107,9 +113,9 @@ class Dqn(Agent):
         """Shifts the task if its time has come, then decides, stores and learns; see `Trainer`."""
         scheduled = self._begin_update()
         settings, together = self.settings, self.settings.environments
-        statistics, norms, episodes = [], [], []
+        statistics, norms = [], []
         for step in range(self.step + together, self.step + settings.update_steps + 1, together):
-            episodes += self._decide(epsilon_at(step - together, settings))
+            self._decide(epsilon_at(step - together, settings))
             for _ in range(_passed(step, together, settings.train_period) if step > settings.learning_starts else 0):
                 statistics.append(self._learn())
                 if gradient_norms:
@@ -117,24 +123,19 @@ class Dqn(Agent):
                 self._optimise(dict(zip(_STATISTICS, statistics[-1].tolist(), strict=True)))
             if _passed(step, together, settings.target_period):
                 self.synchronise()
-        metrics: Metrics = {_EPSILON: epsilon_at(self.step + settings.update_steps, settings)}
-        if episodes:
-            metrics |= dict(zip(_PLAYED, np.mean(episodes, axis=0).tolist(), strict=True))
+        metrics = self.episodes.metrics() | {_EPSILON: epsilon_at(self.step + settings.update_steps, settings)}
         if statistics:
             metrics |= dict(zip(_STATISTICS, torch.stack(statistics).mean(dim=0).tolist(), strict=True))
         return metrics | mean_gradient_norms(norms) | scheduled | self._end_update(settings.update_steps)
 
-    def _decide(self, epsilon: float) -> list[tuple[float, int]]:
-        """Plays a decision in every environment and stores it; returns return and length of the episodes that ended."""
+    def _decide(self, epsilon: float) -> None:
+        """Plays a decision in every environment and stores it."""
         values = self._values(self.network, torch.from_numpy(self._current).to(self.device)).cpu()
         actions = policies.epsilon_greedy(values, epsilon, self.streams["act"]).numpy()
         observations, rewards, terminated, truncated, infos = self.envs.step(actions)
         self.replay.add(self._current, actions, rewards, terminated, truncated)
+        self.episodes.add(infos)
         self._current = observations
-        if "episode" not in infos:
-            return []
-        played, ended = infos["episode"], infos["_episode"]
-        return list(zip(played["r"][ended].tolist(), played["l"][ended].tolist(), strict=True))
 
     @torch.no_grad()
     def _values(self, network: Network, observations: Tensor) -> Tensor:
@@ -166,6 +167,7 @@ class Dqn(Agent):
     def _shifted(self, new_episodes: bool) -> None:
         self._current = self.envs.current_observations()
         self.replay.cut(new_episodes)
+        self.episodes.restart()
 
     def observations(self, samples: int) -> Tensor:
         """Returns observations evenly spread over the replay; before the first decision, the current ones."""
@@ -174,13 +176,15 @@ class Dqn(Agent):
     def get_state(self) -> dict[str, Any]:
         """Returns a copy of everything the next update depends on but the replay's rows; see `Trainer`."""
         target = {name: tensor.detach().cpu().clone() for name, tensor in self.target.state_dict().items()}
-        return {**super().get_state(), "target": target, "replay": self.replay.get_state()}
+        own = {"target": target, "replay": self.replay.get_state(), "recent": self.episodes.get_state()}
+        return {**super().get_state(), **own}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continues exactly where `get_state` was called; environments that cannot say start new episodes."""
         super().set_state(state)
         self.target.load_state_dict(state["target"])
         self.replay.set_state(state["replay"])
+        self.episodes.set_state(state["recent"])
         self._current = self.envs.current_observations()
         if state["environments"] is None:
             self.replay.cut(new_episodes=True)

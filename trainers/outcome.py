@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import harmonic_mean
 
+import numpy as np
+
 from probe.errors import FileError
 from probe.files import reason
+from probe.recovery import Recovery, last_steps, logged_scores, recoveries
 from probe.trainers.logs import METRICS
 
 UPDATES = 10
@@ -23,8 +26,12 @@ class Outcome:
     accuracy_train: float | None = None
     """Accuracies are of supervised streams, which have no returns."""
     accuracy_test: float | None = None
+    value_bias: float | None = None
+    """Of the last evaluation, in the rewards' own unit."""
     steps_per_second: float | None = None
     """Steps over seconds of all updates together, evaluation and saving left out."""
+    recoveries: tuple[Recovery, ...] = ()
+    """A task shift each."""
 
     @property
     def scores(self) -> dict[str, float | None]:
@@ -50,14 +57,17 @@ def read_outcome(folder: Path) -> Outcome:
         raise FileError(f"{path}: no update has been logged yet. Train on with --resume.")
     columns = {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
     speeds = columns["speed/steps_per_second"]
+    table = {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
     return Outcome(
         step=int(rows[-1]["step"]),
         return_train=_mean(columns.get("return/train", [])[-UPDATES:]),
         return_test=_last(columns.get("return/test", [])),
         accuracy_train=_mean(columns.get("accuracy/train", [])[-UPDATES:]),
         accuracy_test=_last(columns.get("accuracy/test", [])),
+        value_bias=_last(columns.get("value/test_bias", [])),
         # Updates have equal steps, so the rate of all of them is the harmonic mean of theirs.
         steps_per_second=harmonic_mean(speeds) if speeds else None,
+        recoveries=tuple(recoveries(*logged_scores(table), last_steps(table))),
     )
 
 

@@ -27,13 +27,17 @@ class RewardNormaliser:
         self, rewards: Float32[NDArray[np.float32], "environment"], ended: NDArray[np.bool_]
     ) -> Float32[NDArray[np.float32], "environment"]:
         """Takes a decision's rewards into the statistics and returns what to learn from."""
-        scaled: NDArray[np.float32] = rewards
         if self.normalise:
             self.returns = self.returns * self.gamma + rewards
             self._merge(self.returns)
             self.returns[ended] = 0
-            scaled = (rewards / np.sqrt(self.variance + _EPSILON)).astype(np.float32)
+        scaled: NDArray[np.float32] = (rewards / self.scale).astype(np.float32)
         return scaled if self.clip is None else np.clip(scaled, -self.clip, self.clip)
+
+    @property
+    def scale(self) -> float:
+        """What rewards are divided by now."""
+        return float(np.sqrt(self.variance + _EPSILON)) if self.normalise else 1.0
 
     def restart(self) -> None:
         """Forgets the episodes that were being played, where new ones begin; the statistics stay."""

@@ -13,7 +13,7 @@ from probe.checkpoints.native import CheckpointMetadata, save
 from probe.datasets.environments.human_scores import has_human_scores, human_normalised
 from probe.errors import FileError
 from probe.trainers import diagnostics
-from probe.trainers.base import Metrics, NumericalFault, Trainer
+from probe.trainers.base import Metrics, NumericalFault, Trainer, ValueTerms
 from probe.trainers.configuration import Configuration
 from probe.trainers.dqn import Dqn
 from probe.trainers.evaluation import evaluate
@@ -31,6 +31,8 @@ _TRAINERS: dict[str, Callable[[Configuration, Combination, int, str, str], Train
 _TRAINERS = {"dqn": Dqn, "ppo": Ppo, "supervised": Supervised}
 _SPEED = "speed/steps_per_second"
 _NORMALISED = "return/test_human_normalised"
+_VALUES = ("value/test_bias", "value/test_explained_variance")
+"""Of the evaluation's episodes; the bias in the rewards' own unit."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,10 @@ class TrainingRun:
         )
         if self.trainer.replay is not None:
             self.trainer.replay.store_in(self.folder.replay)
-        self._test_score = f"{self.trainer.score}/test"
+        self._tested = (f"{self.trainer.score}/test", *(_VALUES if self._value_terms else ()))
         measured = diagnostics.columns(self.trainer.network)
         scored = (_NORMALISED,) if has_human_scores(configuration.environment) else ()
-        self._columns = (*self.trainer.columns, self._test_score, *scored, *mitigation.columns, *measured, _SPEED)
+        self._columns = (*self.trainer.columns, *self._tested, *scored, *mitigation.columns, *measured, _SPEED)
         if state is None:
             self._start()
         else:
@@ -160,9 +162,7 @@ class TrainingRun:
             observations = trainer.observations(configuration.diagnostics.samples)
             metrics |= diagnostics.measure(trainer.network, observations)
         if trainer.updates % configuration.evaluation.every == 0 or self.finished:
-            metrics[self._test_score] = score = self._evaluate()
-            if _NORMALISED in self._columns:
-                metrics[_NORMALISED] = human_normalised(configuration.environment, trainer.task, score)
+            metrics |= self._evaluate()
         counters = {name: getattr(trainer, name) for name in ("step", "frames", "updates", "task")}
         # A checkpoint comes before the state that says it is there, and the logs before the state that has their size.
         self._logs.write(counters, metrics)
@@ -171,9 +171,9 @@ class TrainingRun:
         trainer.notes.clear()
         return Report(trainer.step, metrics, notes)
 
-    def _evaluate(self) -> float:
+    def _evaluate(self) -> Metrics:
         configuration = self.record.configuration
-        return evaluate(
+        found = evaluate(
             self.trainer.network,
             configuration.test_environment,
             self.trainer.task,
@@ -181,7 +181,18 @@ class TrainingRun:
             derived_seed(self.record.seed, "evaluate", self.trainer.updates),
             configuration.compute.precision,
             configuration.compute.environment_threads,
+            self._value_terms,
         )
+        told = (found.mean_return, found.value_bias, found.explained_variance)
+        metrics: Metrics = dict(zip(self._tested, told, strict=False))
+        if _NORMALISED in self._columns:
+            metrics[_NORMALISED] = human_normalised(configuration.environment, self.trainer.task, found.mean_return)
+        return metrics
+
+    @property
+    def _value_terms(self) -> ValueTerms | None:
+        """What values are of, where evaluation gives the rewards and ends that they were learnt from."""
+        return self.trainer.value_terms if self.record.configuration.tests_the_same_returns else None
 
     def _save_what_is_due(self) -> None:
         configuration, step = self.record.configuration, self.trainer.step

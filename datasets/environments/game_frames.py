@@ -81,7 +81,7 @@ class GameFrames(VectorEnvironment):
         Args:
             actions: integers (environment,) from 0 to 15.
         """
-        rewards = (self._meant(actions) == self.labels).astype(np.float32)
+        rewards = (actions == self.labels).astype(np.float32)
         ended = np.ones(self.num_envs, np.bool_)
         infos = self._count(rewards, ended)
         return self._draw(), rewards, ended, np.zeros_like(ended), infos
@@ -111,6 +111,11 @@ class GameFrames(VectorEnvironment):
 
 def _check(specification: EnvironmentSpec, settings: FrameSettings) -> None:
     refuse_game_shifts(specification)
+    if specification.shift is not None and "permute-actions" in specification.shift.kinds:
+        raise ConfigurationError(
+            f"{NAME}: the action is the name of the game, and 'permute-actions' would make every label wrong. Choose "
+            "shift.kind=permute-blocks."
+        )
     if SIDE % settings.side:
         raise ConfigurationError(f"{NAME}: 'side' is {settings.side}, expected a divisor of {SIDE}.")
     changed = {

@@ -11,6 +11,7 @@ from probe.report.folder import check_folder, write_folder
 from probe.report.images import Drawn, Skipped, render
 from probe.report.overview import Entry, overview
 from probe.report.page import page
+from probe.report.recovery import recovery_as_csv
 from probe.report.tables import overview_as_latex, rows_as_csv
 
 FORMATS = ("png", "svg", "pdf", "html", "csv", "tex")
@@ -104,6 +105,8 @@ def _files(
         files["index.html"] = page(material, entries, drawn, skipped, _versions(material)).encode()
     if "csv" in asked and material.analyses:
         files["rows.csv"] = rows_as_csv(material.analyses).encode()
+    if "csv" in asked and (text := recovery_as_csv(material)):
+        files["recovery.csv"] = text.encode()
     if "tex" in asked and entries:
         files["overview.tex"] = overview_as_latex(entries).encode()
     if not files:

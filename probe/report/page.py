@@ -6,9 +6,11 @@ from typing import Any
 
 from probe.figures import Material
 from probe.figures.names import step_name
+from probe.recovery import LEVELS
 from probe.report.diagnosis import diagnosis_rows, meanings
 from probe.report.images import Drawn, Skipped
 from probe.report.overview import Entry, findings
+from probe.report.recovery import RECOVERY_WORDS, recovery_of
 from probe.report.stylesheet import STYLESHEET
 from probe.summary import warnings
 
@@ -44,6 +46,7 @@ def page(
         _findings(material),
         _diagnosis(material),
         _overview(entries),
+        _recovery(material),
         *map(_figure, drawn),
         _skipped(skipped),
         _words(),
@@ -123,6 +126,17 @@ def _overview(entries: Sequence[Entry]) -> str:
         values = (entry.shown(entry.first), entry.shown(entry.last), entry.shown_change)
         groups.setdefault(name, []).append((series, steps, *values))
     return "<h2>First, last, change</h2>\n" + _table(header, groups, numbers=range(2, 5))
+
+
+def _recovery(material: Material) -> str:
+    measured = [each for log in material.logs if (each := recovery_of(log, material)).shifts]
+    if not measured:
+        return ""
+    header = ("Series", "Shift after", "Score before", "Lowest", "Drop", *(f"Back at {100 * x:.0f} %" for x in LEVELS))
+    rows = [row for each in measured for row in each.shown_rows]
+    told = "".join(f"<p>{escape(each.sawtooth_words)}</p>" for each in measured if each.sawtooth is not None)
+    text = f'<p class="soft">{escape(RECOVERY_WORDS)}</p>'
+    return f"<h2>Recovery after task shifts</h2>\n{text}\n{_table(header, rows, numbers=range(1, 7))}{told}"
 
 
 def _skipped(skipped: Sequence[Skipped]) -> str:

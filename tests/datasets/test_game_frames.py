@@ -91,6 +91,7 @@ def test_a_restored_state_continues_exactly():
         ({"keywords": {"frames": 0}}, "greater than or equal to 1"),
         ({"action_repeat": 2, "step_limit": 5}, "action_repeat, step_limit has no meaning"),
         ({"shift": ShiftSpec(kind="levels")}, "is for Procgen's games"),
+        ({"shift": ShiftSpec(kind="permute-actions+permute-blocks")}, "would make every label wrong"),
         ({"id": "frames:procgem"}, "Did you mean: frames:procgen?"),
     ],
 )

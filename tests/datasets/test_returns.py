@@ -2,7 +2,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probe.datasets.returns import ReturnTracker, discounted
+from probe.datasets.returns import ReturnTracker
+from probe.returns import discounted
 
 REWARDS = st.lists(st.floats(-10, 10), max_size=30)
 

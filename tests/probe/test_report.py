@@ -11,12 +11,16 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import torch
 
+from probe.checkpoints.native import CheckpointMetadata, save
 from probe.errors import FileError, UnknownNameError
 from probe.figures import Material, registry
+from probe.networks import build, preset
 from probe.report import FORMATS, Report, open_material, write_report
 from probe.report.folder import MANIFEST, write_folder
 from probe.report.overview import Entry, overview
+from probe.report.recovery import recovery_of
 from probe.report.tables import latex, overview_as_latex, rows_as_csv
 from probe.results import COLUMNS, write_analysis
 from tests.probe.figures.synthetic import write_synthetic_analysis, write_synthetic_run
@@ -41,7 +45,7 @@ def report(material: Material, tmp_path_factory: pytest.TempPathFactory) -> Repo
 
 def test_every_figure_is_there_in_every_format(report: Report) -> None:
     pictures = {f"figures/{name}.{ending}" for name in registry() for ending in ("png", "svg", "pdf")}
-    assert {*report.files} == pictures | {"index.html", "rows.csv", "overview.tex"}
+    assert {*report.files} == pictures | {"index.html", "rows.csv", "recovery.csv", "overview.tex"}
     assert all((report.out / name).stat().st_size > 0 for name in report.files)
     assert report.skipped == ()
 
@@ -382,3 +386,51 @@ def test_a_failed_replacement_can_be_repeated(tmp_path: Path, monkeypatch: pytes
 def test_values_that_are_null_stay_null_in_the_overview(tmp_path: Path) -> None:
     path = write_synthetic_analysis(tmp_path / "a.h5", nonfinite_step=40960)
     assert all(isnan(each.last) for each in overview(open_material([path])))
+
+
+# Recovery
+
+
+def test_recovery_is_a_line_a_shift_in_the_table_and_on_the_page(report: Report, material: Material) -> None:
+    with (report.out / "recovery.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["method"], line["seed"], line["shift"]) for line in lines] == [
+        ("baseline", "0", str(19 * 1024)),
+        ("specnorm", "0", str(19 * 1024)),
+    ]
+    log = material.logs[0]
+    scores = log.columns["return/recent"]
+    # The last tenth of the 19 * 1024 steps before the shift holds two updates; the shift sets the return to 1.
+    before = scores[18:20].mean()
+    assert float(lines[0]["before"]) == pytest.approx(before)
+    assert float(lines[0]["drop"]) == pytest.approx(1 - 1 / before)
+    half = next(row for row in range(20, 40) if scores[row] >= before / 2)
+    assert int(lines[0]["steps_to_0.5"]) == (half - 19) * 1024
+    page = (report.out / "index.html").read_text()
+    assert "Recovery after task shifts" in page and f"{100 * (1 - 1 / before):.0f} %" in page
+
+
+def test_runs_without_a_shift_have_no_recovery(tmp_path: Path) -> None:
+    material = open_material([write_synthetic_run(tmp_path / "run", shifts=())])
+    report = write_report(material, tmp_path / "report", ("csv", "html"))
+    assert "recovery.csv" not in report.files
+    assert "Recovery" not in (report.out / "index.html").read_text()
+
+
+def test_the_sawtooth_of_a_run_is_read_from_its_newest_checkpoint(tmp_path: Path) -> None:
+    run = write_synthetic_run(tmp_path / "run", shifts=(10, 20, 30))
+    network = build(preset("mlp", (4,), 2, 8), torch.Generator().manual_seed(0))
+    done = [{"method": "reset-final", "step": step * 1024, "updates": step} for step in (9, 19, 29)]
+    metadata = CheckpointMetadata(
+        step=1, frames=1, updates=1, algorithm="ppo", network=network.spec, environment={}, acting={}, run="demo",
+        method="reset-final", seed=0, task=0, interventions=[*done, {"method": "redo", "step": 3}], versions={},
+    )  # fmt: skip
+    save(run / "checkpoints" / "step_000000001.safetensors", network, metadata)
+    material = open_material([run])
+    scores = material.logs[0].columns["return/recent"]
+    drops = [scores[row] - scores[row + 1 : row + 11].min() for row in (9, 19, 29)]
+    gains = [scores[last] - scores[row + 1 : row + 11].min() for row, last in ((9, 19), (19, 29), (29, 39))]
+    found = recovery_of(material.logs[0], material)
+    assert found.sawtooth == pytest.approx(np.mean(drops) / np.mean(gains))
+    report = write_report(material, tmp_path / "report", ("html",))
+    assert f"sawtooth index {found.sawtooth:.2f}" in (report.out / "index.html").read_text()

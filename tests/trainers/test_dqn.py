@@ -85,10 +85,10 @@ def test_it_learns_and_copies_when_it_is_due(tmp_path: Path, monkeypatch: pytest
     step, learn, copied = trainer._decide, trainer._learn, trainer.synchronise
     decided = 0
 
-    def decide(epsilon: float) -> list[tuple[float, int]]:
+    def decide(epsilon: float) -> None:
         nonlocal decided
         decided += 2
-        return step(epsilon)
+        step(epsilon)
 
     monkeypatch.setattr(trainer, "_decide", decide)
     monkeypatch.setattr(trainer, "_learn", lambda: (calls.append(("learn", decided)), learn())[1])

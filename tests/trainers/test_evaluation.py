@@ -7,8 +7,9 @@ import torch
 from probe.datasets.environments import EnvironmentSpec, VectorEnvironment
 from probe.networks import build, preset
 from probe.trainers import evaluation
+from probe.trainers.base import ValueTerms
 from probe.trainers.configuration import EvaluationSettings
-from probe.trainers.evaluation import evaluate
+from probe.trainers.evaluation import Evaluation, evaluate
 
 NETWORK = build(preset("mlp", (4,), 2, 8), torch.Generator().manual_seed(0))
 CARTPOLE = EnvironmentSpec(id="CartPole-v1")
@@ -16,7 +17,7 @@ CARTPOLE = EnvironmentSpec(id="CartPole-v1")
 
 def run(seed: int = 0, **settings: Any) -> float:
     chosen = EvaluationSettings(**{"every": 1, "episodes": 5, **settings})
-    return evaluate(NETWORK, CARTPOLE, 0, chosen, seed, "float32")
+    return evaluate(NETWORK, CARTPOLE, 0, chosen, seed, "float32").mean_return
 
 
 class Counting(VectorEnvironment):
@@ -81,3 +82,38 @@ def test_evaluation_plays_the_given_task(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(evaluation, "make", recorded)
     evaluate(NETWORK, CARTPOLE, 2, EvaluationSettings(every=1, episodes=2), 0, "float32")
     assert [spec.task for spec in made] == [2]
+
+
+def with_values(value: float, scale: float | int, step_limit: int = 100) -> Evaluation:
+    network = build(preset("mlp", (4,), 2, 8), torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        network.critic[-1].weight.zero_()
+        network.critic[-1].bias.fill_(value)
+    settings = EvaluationSettings(every=1, episodes=3, step_limit=step_limit)
+    return evaluate(network, CARTPOLE, 0, settings, 0, "float32", value_terms=ValueTerms(0.5, float(scale)))
+
+
+def test_the_value_bias_is_that_of_a_constant_value_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "make", lambda *_: Counting(3))
+    # Returns with discount 0.5: 1; 1.5, 1; 1.75, 1.5, 1.
+    expected = 4 * 0.5 - np.mean([1, 1.5, 1, 1.75, 1.5, 1])
+    found = with_values(0.5, scale=4)
+    assert found.value_bias == pytest.approx(expected, abs=1e-6)
+    assert found.explained_variance == pytest.approx(0, abs=1e-6)
+    assert found.mean_return == 2
+
+
+def test_episodes_that_were_cut_off_tell_nothing_about_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "make", lambda *_: Counting(3))
+    assert with_values(0.5, 1, step_limit=2).value_bias == pytest.approx(0.5 - np.mean([1, 1.5, 1]), abs=1e-6)
+
+
+def test_without_a_whole_episode_there_is_no_bias(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(Counting):
+        def step(self, actions: Any) -> Any:
+            observations, rewards, _, truncated, infos = super().step(actions)
+            return observations, rewards, truncated, truncated, infos
+
+    monkeypatch.setattr(evaluation, "make", lambda *_: Endless(3))
+    found = with_values(0.5, 1, step_limit=5)
+    assert (found.value_bias, found.explained_variance, found.mean_return) == (None, None, 5)

@@ -243,3 +243,48 @@ def test_training_resumes_exactly_across_a_shift_to_new_levels(tmp_path: Path) -
     for _ in range(3):
         assert whole.iterate() == resumed.iterate()
     assert whole.task == resumed.task == 2
+
+
+def test_the_recent_return_is_the_mean_of_the_last_twenty_episodes(tmp_path: Path) -> None:
+    trainer = agent(tmp_path)
+    returns: list[float] = []
+    step = trainer.envs.step
+
+    def recorded(actions: Any) -> Any:
+        result = step(actions)
+        if "episode" in result[-1]:
+            returns.extend(result[-1]["episode"]["r"][result[-1]["_episode"]].tolist())
+        return result
+
+    trainer.envs.step = recorded  # type: ignore[method-assign]
+    seen = []
+    for _ in range(14):
+        recent = trainer.iterate()["return/recent"]
+        assert recent == (None if len(returns) < 20 else pytest.approx(np.mean(returns[-20:])))
+        seen.append(recent is not None)
+    assert seen[0] is False and seen[-1] is True
+    other = agent(tmp_path)
+    other.set_state(trainer.get_state())
+    assert other.get_state()["recent"] == trainer.get_state()["recent"] == pytest.approx(returns[-20:])
+
+
+def test_the_recent_return_starts_anew_at_a_shift(tmp_path: Path) -> None:
+    trainer = agent(tmp_path)
+    for _ in range(14):
+        trainer.iterate()
+    trainer._shifted(new_episodes=False)
+    assert trainer.iterate()["return/recent"] is None
+
+
+def test_the_values_unit_is_what_rewards_are_divided_by(tmp_path: Path) -> None:
+    trainer = agent(tmp_path)
+    assert trainer.value_terms.gamma == trainer.settings.gamma
+    trainer.iterate()
+    scale = trainer.value_terms.scale
+    reward = np.full(4, 0.25, np.float32)
+    before = trainer.rewards.get_state()
+    scaled = trainer.rewards(reward, np.zeros(4, np.bool_))
+    assert scaled == pytest.approx(reward / trainer.value_terms.scale)
+    trainer.rewards.set_state(before)
+    assert trainer.value_terms.scale == scale
+    assert agent(tmp_path, "ppo.normalise_rewards=false").value_terms.scale == 1

@@ -81,14 +81,15 @@ def write_synthetic_run(
     folder.mkdir(parents=True)
     (folder / "run.toml").write_text(tomli_w.dumps({"name": run, "preset": "demo", "method": method, "seed": seed}))
     rng = np.random.default_rng([seed, *method.encode()])
-    lines = ["step,frames,updates,task,return/train,return/test"]
+    lines = ["step,frames,updates,task,return/train,return/recent,return/test"]
     level = 0.0
     for update in range(updates):
         task = sum(update >= shift for shift in shifts)
         level = 1.0 if update in shifts else level + 0.15 * (8.0 - level) * rng.uniform(0, 1)
         train = f"{level + rng.normal(0, 0.4):.4f}" if update % 2 and finished else ""
         test = f"{0.7 * level:.4f}" if update % 5 == 0 and finished else ""
-        lines.append(f"{update * 1024},{update * 1024},{update},{task},{train},{test}")
+        recent = f"{level:.4f}" if finished else ""
+        lines.append(f"{update * 1024},{update * 1024},{update},{task},{train},{recent},{test}")
     (folder / "metrics.csv").write_text("\n".join(lines) + "\n")
     return folder
 
