@@ -15,6 +15,8 @@ from probe.trainers.rollout import Batch
 from probe.trainers.row_log import RowLog
 
 _OLDEST_AGE = 255
+_FILES = 8
+"""At least so many hold what is learnt from, so that little more than that is kept."""
 
 Places = Int64[NDArray[np.int64], "batch"]
 
@@ -73,7 +75,7 @@ class Replay:
             shape: of an observation, with the stack on the last axis.
             dtype: of an observation.
             frame_stack: frames in an observation.
-            rows_per_file: decisions of each environment in a file; None for what suits their size.
+            rows_per_file: decisions of each environment in a file; None for an eighth of all, or fewer.
         """
         self.rows, self.environments, self.stack = -(-capacity // environments), environments, frame_stack
         self._channels = shape[-1] // frame_stack
@@ -88,7 +90,7 @@ class Replay:
                 ("whole", np.bool_, (environments,)),  # whether the stack is the one that was decided on
             ]
         )
-        self._log = RowLog(row, rows_per_file)
+        self._log = RowLog(row, rows_per_file or max(1, self.rows // _FILES))
         self._row = np.zeros((), row)
         self._ages = np.zeros(environments, np.uint8)
         self._broken = 0

@@ -13,8 +13,8 @@ from probe.arrays import NDArray
 from probe.errors import FileError
 from probe.files import reason
 
-_FILE_BYTES, _FILE_ROWS = 2**28, 2**16
-"""Most bytes and most rows of a file."""
+_FILE_BYTES = 2**28
+"""Most bytes of a file."""
 _NAME = "rows_{:06d}.bin"
 
 
@@ -25,10 +25,10 @@ class RowLog:
     were written later than the state are written again. Without a folder the files are arrays in memory.
     """
 
-    def __init__(self, row: np.dtype[Any], rows_per_file: int | None = None) -> None:
-        """Starts empty, in memory."""
+    def __init__(self, row: np.dtype[Any], rows_per_file: int) -> None:
+        """Starts empty, in memory; large rows have fewer in a file."""
         self.row = row
-        self.rows_per_file = rows_per_file or max(1, min(_FILE_ROWS, _FILE_BYTES // row.itemsize))
+        self.rows_per_file = max(1, min(rows_per_file, _FILE_BYTES // row.itemsize))
         self.written = 0
         self._folder: Path | None = None
         self._files: dict[int, NDArray[Any]] = {}
@@ -117,9 +117,9 @@ class RowLog:
         return self._opened(number)
 
     def _opened(self, number: int) -> NDArray[Any]:
-        if self._folder is None:
-            return self._files[number]
         try:
+            if self._folder is None:
+                return self._files[number]
             return np.memmap(self._path(number), self.row, "r+", shape=(self.rows_per_file,))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError) as error:
             raise FileError(f"{self._path(number)}: cannot be read ({error}). Train anew.") from error

@@ -160,7 +160,7 @@ def test_a_state_holds_no_copy_of_the_replay(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     replay = sum(path.stat().st_size for path in folder.replay.iterdir())
     network = sum(path.stat().st_size for path in (tmp_path / "run" / "checkpoints").iterdir()) / 4
-    assert replay >= 96 * 84 * 84
+    assert 40 * 84 * 84 <= replay < 96 * 84 * 84, "what is learnt from, and not all that was ever seen"
     # Network, target network and two moments of each parameter; games and current frames besides.
     assert folder.states[-1].stat().st_size < 4.2 * network + 200_000
 
@@ -169,7 +169,7 @@ def test_a_state_holds_no_copy_of_the_replay(tmp_path: Path) -> None:
 def test_a_damaged_replay_is_refused(tmp_path: Path) -> None:
     made = record(toml=DQN_ATARI, folder=tmp_path)
     train(tmp_path / "run", made)
-    (path,) = RunFolder(tmp_path / "run").replay.iterdir()
+    path = max(RunFolder(tmp_path / "run").replay.iterdir())
     content = bytearray(path.read_bytes())
     content[5000] ^= 1
     path.write_bytes(content)
