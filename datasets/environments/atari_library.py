@@ -14,7 +14,7 @@ FIELDS = {"frame_stack": 4, "action_repeat": 4, "step_limit": 27_000}
 
 
 class AtariSettings(FrozenModel):
-    """Keywords of the environment; the defaults are those of DQN."""
+    """Keywords of the environment; the defaults are those of DQN, Mnih et al. 2015."""
 
     sticky_actions: float = Field(default=0.0, ge=0, lt=1)
     """Probability with which each frame plays the last action again; 0.25 in Machado et al. 2018, arXiv:1709.06009."""

@@ -9,7 +9,11 @@ import torch
 
 from probe import policies
 from probe.checkpoints.native import NativeCheckpoint
+from probe.datasets.collect import collect
+from probe.datasets.environments import EnvironmentSpec
+from probe.datasets.sampling import Sampling
 from probe.errors import ConfigurationError, FileError
+from probe.observations import open_observations
 from probe.trainers.configuration import load
 from probe.trainers.dqn import Dqn, epsilon_at, target_values, value_loss
 from probe.trainers.folder import RunFolder
@@ -122,6 +126,18 @@ def test_metrics_and_checkpoints_say_what_the_agent_does(tmp_path: Path) -> None
     metadata = NativeCheckpoint(tmp_path / "run" / "checkpoints" / "step_000000128.safetensors").metadata
     assert metadata.algorithm == "dqn" and list(metadata.network.modules) == ["encoder", "critic"]
     assert metadata.acting["policy"] == "epsilon-greedy" and metadata.acting["epsilon"] == 0.1
+
+
+def test_observations_are_collected_as_the_agent_acts(tmp_path: Path) -> None:
+    train(tmp_path / "run", record(toml=DQN, folder=tmp_path))
+    checkpoint = NativeCheckpoint(tmp_path / "run" / "checkpoints" / "step_000000128.safetensors")
+    assert checkpoint.exploration == 0.1
+    environment = EnvironmentSpec(id="CartPole-v1")
+    collect(environment, tmp_path / "set.h5", Sampling(samples=400, stride=1, num_envs=4), checkpoint)
+    held = open_observations(tmp_path / "set.h5")
+    best = checkpoint.network()(next(iter(held.batches(400))))["critic"].argmax(dim=1).numpy()
+    # Of the random tenth, half are the best action all the same.
+    assert 0.9 <= (held.column("actions")[:] == best).mean() <= 0.99
 
 
 @ATARI
