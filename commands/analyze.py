@@ -8,7 +8,9 @@ import typer
 
 def analyze(
     series: Annotated[list[str], typer.Argument(help="Run folders, folders of checkpoints, globs or files.")],
-    data: Annotated[list[Path], typer.Option("--data", help="Observation set (HDF5); repeatable.")],
+    data: Annotated[
+        list[Path], typer.Option("--data", help="Observation set (HDF5), or a folder of one a checkpoint; repeatable.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Analysis file (HDF5) to write; an existing one is extended.")],
     probe: Annotated[
         list[str] | None, typer.Option("--probe", help="default, costly, all, or a probe's name; repeatable.")
@@ -48,8 +50,8 @@ def analyze(
     from probe.commands.measuring import carry_out
     from probe.commands.summary import print_summary, summary_json
     from probe.diagnosis import diagnose, thresholds_from
+    from probe.matched import open_data
     from probe.memory import keep_freed_memory
-    from probe.observations import open_observations
     from probe.probes.settings import apply_settings
     from probe.quantities import parse_range
     from probe.summary import warnings
@@ -58,7 +60,7 @@ def analyze(
     thresholds, of_probes = thresholds_from(settings or [])
     chosen = apply_settings(choose_probes(probe or ["default"]), of_probes)
     opened = select_checkpoints(open_series(series), every, parse_range(steps) if steps else None)
-    sets = [open_observations(path) for path in data]
+    sets = [open_data(path) for path in data]
     planned = plan(opened, sets, out, chosen, layer or ["*"], samples, parse_activations(activation or []))
     with carry_out(planned, workers) as analysis:
         for warning in warnings(analysis):

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 def collect(
     environment: Annotated[str, typer.Argument(help="`procgen:coinrun`, or the id of any Gymnasium environment.")],
-    out: Annotated[Path, typer.Option(help="HDF5 file to write; never overwritten.", metavar="FILE.h5")],
+    out: Annotated[
+        Path,
+        typer.Option(help="HDF5 file to write; never overwritten. With --per-checkpoint a folder.", metavar="FILE.h5"),
+    ],
     samples: Annotated[
         int | None,
         typer.Option(help="Observations to keep. Default: 10 times the widest layer of the network named, or 2,560."),
@@ -24,6 +27,10 @@ def collect(
         typer.Option("--for", help="Checkpoints that the set is for: their environment's settings are taken."),
     ] = None,
     policy: Annotated[str, typer.Option(help="`random`, or a checkpoint that acts.")] = "random",
+    per_checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Series: a set for each checkpoint, with its own policy, into the folder --out."),
+    ] = None,
     stride: Annotated[int, typer.Option(help="Keep every so many-th decision of an environment.")] = 8,
     num_envs: Annotated[int, typer.Option(help="Environments played side by side.")] = 16,
     seed: Annotated[int, typer.Option(help="Levels and actions follow from it.")] = 0,
@@ -37,23 +44,36 @@ def collect(
     """Collect real observations for `probe analyze`.
 
     Example: `probe collect procgen:coinrun --out coinrun.h5 --for runs/coinrun --set start_level=10000`
-    """
-    from probe.commands.console import progress
-    from probe.datasets.collect import collect as run
-    from probe.datasets.sampling import DEFAULT_SAMPLES, Sampling
-    from probe.datasets.settings import specification_of
 
-    reference = _reference(series)
-    acting = _acting(policy)
-    settings, width = _taken_from(reference, acting)
-    specification = specification_of(environment, settings, changes or [])
-    wanted = samples if samples is not None else 10 * width or DEFAULT_SAMPLES
-    sampling = Sampling(wanted, stride, num_envs, seed, gamma)
-    _warn_of_few(wanted, width)
-    frames = sampling.decisions * num_envs * specification.action_repeat
-    with progress(f"Collecting {specification.id}", frames, "frames") as advance:
-        collected = run(specification, out, sampling, acting, advance)
-    _report(collected, as_json)
+    With --per-checkpoint, `probe analyze SERIES --data FOLDER` measures each checkpoint on its own set. Sets that are
+    there already are passed over, so an interrupted collection goes on.
+    """
+
+    def write(path: Path, acting: NativeCheckpoint | None, reference: NativeCheckpoint | None = None) -> None:
+        from probe.commands.console import progress
+        from probe.datasets.collect import collect as run
+        from probe.datasets.sampling import DEFAULT_SAMPLES, Sampling
+        from probe.datasets.settings import specification_of
+
+        settings, width = _taken_from(reference, acting)
+        specification = specification_of(environment, settings, changes or [])
+        wanted = samples if samples is not None else 10 * width or DEFAULT_SAMPLES
+        sampling = Sampling(wanted, stride, num_envs, seed, gamma)
+        _warn_of_few(wanted, width)
+        frames = sampling.decisions * num_envs * specification.action_repeat
+        with progress(f"Collecting {specification.id}", frames, "frames") as advance:
+            collected = run(specification, path, sampling, acting, advance)
+        _report(collected, as_json)
+
+    if per_checkpoint is None:
+        write(out, _acting(policy), _reference(series))
+    else:
+        _refuse_other_policies(policy, series)
+        missing = _missing_sets(per_checkpoint, out)
+        for path, checkpoint in missing:
+            write(path, checkpoint)
+        if not missing:
+            _say_nothing_is_missing(out)
 
 
 def _reference(series: Path | None) -> NativeCheckpoint | None:
@@ -94,6 +114,38 @@ def _taken_from(
         settings = {**acting.metadata.environment, "task": acting.metadata.task}
         return settings, widest_layer(acting.metadata.network)
     return None, 0
+
+
+def _refuse_other_policies(policy: str, series: Path | None) -> None:
+    from probe.errors import ConfigurationError
+
+    if policy != "random" or series is not None:
+        raise ConfigurationError("--per-checkpoint says who acts and for which series. Leave out --policy and --for.")
+
+
+def _missing_sets(series: Path, folder: Path) -> list[tuple[Path, NativeCheckpoint]]:
+    """Returns the checkpoints of a series that have no set in the folder yet, and where theirs goes."""
+    from probe.checkpoints import open_checkpoint, open_series
+    from probe.errors import ConfigurationError, FileError
+    from probe.observations import open_observations
+
+    (first, *others) = open_series([series])
+    if others:
+        raise ConfigurationError(f"{series}: {1 + len(others)} series; one is expected, such as {first.path}.")
+    missing = []
+    for each in first.checkpoints:
+        path = folder / f"step_{each.step:09d}.h5"
+        if not path.exists():
+            missing.append((path, open_checkpoint(each.path)))
+        elif open_observations(path).attributes["policy"] != each.digest:
+            raise FileError(f"{path}: another checkpoint's set. Choose another --out, or remove it first.")
+    return missing
+
+
+def _say_nothing_is_missing(folder: Path) -> None:
+    from probe.commands.console import messages
+
+    messages.print(f"Nothing to collect: every checkpoint has its set in {folder}.")
 
 
 def _warn_of_few(samples: int, width: int) -> None:

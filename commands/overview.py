@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from probe.commands.console import PLAIN_INTERVAL, duration, messages, number
+from probe.headline import DORMANT
 from probe.trainers.base import Metrics
-from probe.trainers.diagnostics import DORMANT
 from probe.trainers.jobs import Ending, Job, Progress
 
 _SPARE_LINES = 6

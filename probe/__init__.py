@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from probe.checkpoints import open_series
     from probe.comparison import compare
     from probe.errors import ProbeError
+    from probe.exporting import export
+    from probe.monitor import Monitor
     from probe.observations import open_observations
     from probe.probes.base import Probe, Reading, register
     from probe.results import open_analysis
@@ -21,11 +23,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "LayerStatistics",
+    "Monitor",
     "Probe",
     "ProbeError",
     "Reading",
     "analyze",
     "compare",
+    "export",
     "open_analysis",
     "open_observations",
     "open_series",
@@ -34,11 +38,13 @@ __all__ = [
 
 _HOME = {
     "LayerStatistics": "probe.statistics.layer",
+    "Monitor": "probe.monitor",
     "Probe": "probe.probes.base",
     "ProbeError": "probe.errors",
     "Reading": "probe.probes.base",
     "analyze": "probe.analysis",
     "compare": "probe.comparison",
+    "export": "probe.exporting",
     "open_analysis": "probe.results",
     "open_observations": "probe.observations",
     "open_series": "probe.checkpoints",

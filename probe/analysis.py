@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from probe.capture import Activations
 from probe.checkpoints import Series, open_series
 from probe.errors import ConfigurationError
-from probe.observations import open_observations
+from probe.matched import open_data
 from probe.planning import Plan, plan
 from probe.probes.base import Probe, probe_class, registry
 from probe.results import Analysis
@@ -17,17 +18,19 @@ __all__ = ["Plan", "analyze", "choose_probes", "plan", "select_checkpoints"]
 def analyze(
     series: Sequence[str | Path] | str | Path,
     data: Sequence[str | Path] | str | Path,
-    out: str | Path,
+    out: str | Path | None = None,
     probes: Sequence[str | Probe] = ("default",),
     workers: int = 1,
     activations: Activations | None = None,
 ) -> Analysis:
     """Runs probes over checkpoint series and returns the opened analysis file.
 
+    >>> analyze("runs/demo", "observations.h5").to_pandas(metric="fau", aggregation="micro")  # doctest: +SKIP
+
     Args:
         series: Run folders, folders of checkpoints, globs or files.
-        data: Observation sets (HDF5) that `probe collect` wrote.
-        out: The analysis file to write or extend.
+        data: Observation sets (HDF5) that `probe collect` wrote, or folders with one for each checkpoint.
+        out: The analysis file to write or extend; None: a temporary one, which goes with the results.
         probes: Probe names, `default`, `all`, or probes with parameters of their own.
         workers: Processes that measure checkpoints side by side.
         activations: Declared nonlinearities, such as {"torch.clamp": "relu"}; see `probe.capture.declared`.
@@ -35,9 +38,14 @@ def analyze(
     Raises:
         ProbeError: the input is at fault; the message says how.
     """
+    if out is None:
+        folder = TemporaryDirectory(prefix="probe-")
+        analysis = analyze(series, data, Path(folder.name) / "analysis.h5", probes, workers, activations)
+        analysis.folder = folder
+        return analysis
     paths = [series] if isinstance(series, str | Path) else series
     sets = [data] if isinstance(data, str | Path) else data
-    opened = [open_observations(Path(each)) for each in sets]
+    opened = [open_data(each) for each in sets]
     chosen = choose_probes(probes)
     return plan(open_series(list(paths)), opened, Path(out), chosen, activations=activations).complete(workers)
 

@@ -11,7 +11,6 @@ import numpy as np
 from probe.checkpoints.base import Checkpoint
 from probe.errors import FileError
 from probe.measurement import Measurement, WorkItem
-from probe.observations import open_observations
 from probe.passes import share_pass
 from probe.probes.base import Arrays, Finding, Findings, Probe, Reading
 from probe.results import open_analysis
@@ -137,13 +136,17 @@ def controls(items: Sequence[ProbeItem]) -> list[ProbeItem]:
     found: dict[str, ProbeItem] = {}
     for each in firsts.values():
         sets = {item.data_digest: item for item in (*each.others, each.item)}
-        subjects = [Subject(s.checkpoint, open_observations(s.data), {}, {}, s.samples) for s in sets.values()]
-        for probe, subject in each.probe.controls(subjects):
+        subjects = {_unmeasured(item): item for item in sets.values()}
+        for probe, subject in each.probe.controls(list(subjects)):
             key = probe.control_key(subject)
             if key is not None:
-                control = ProbeItem(probe, sets[subject.observations.digest], control=key)
+                control = ProbeItem(probe, subjects[subject], control=key)
                 found.setdefault(control.key, control)
     return list(found.values())
+
+
+def _unmeasured(item: WorkItem) -> Subject:
+    return Subject(item.checkpoint, item.data.of(item.checkpoint.digest), {}, {}, item.samples)
 
 
 def _found(each: ProbeItem, subject: Subject) -> Findings:
@@ -168,7 +171,6 @@ def subject_of(item: WorkItem) -> Subject:
             measured = Measurement.from_analysis(analysis, item.checkpoint.digest, item.data_digest)
     if measured is None:
         raise FileError(f"{item.out}.parts: the part of {item.checkpoint.path} is gone. Run `probe analyze` again.")
-    observations = open_observations(item.data)
 
     def control(subject: Subject, probe: Probe) -> Findings | None:
         key = probe.control_key(subject)
@@ -180,7 +182,8 @@ def subject_of(item: WorkItem) -> Subject:
         return own.findings()
 
     declared = dict(item.activations)
-    return Subject(item.checkpoint, observations, measured.statistics, measured.layers, item.samples, declared, control)
+    data = item.data.of(item.checkpoint.digest)
+    return Subject(item.checkpoint, data, measured.statistics, measured.layers, item.samples, declared, control)
 
 
 def readings_as_text(found: Findings) -> str:

@@ -60,9 +60,24 @@ def describe(path: Path, verify: bool = False) -> Description:
 def _folder(path: Path, verify: bool) -> Description:
     if (path / "run.toml").exists():
         return _run(path, verify)
+    if any(path.glob("step_*.h5")):
+        return _matched(path, verify)
     from probe.report.folder import MANIFEST  # loads matplotlib
 
     return _report(path) if (path / MANIFEST).is_file() else _series(open_series([path]), verify)
+
+
+def _matched(path: Path, verify: bool) -> Description:
+    from probe.matched import open_matched
+
+    matched = open_matched(path)
+    facts = {
+        "sets": len(list(path.glob("*.h5"))),
+        "samples of each": matched.samples,
+        "observation shape": matched.observation_shape,
+        "environment": matched.attributes["environment"],
+    }
+    return Description("matched observation sets", facts, [_changed(path)] if verify and not matched.verify() else [])
 
 
 def _report(path: Path) -> Description:
@@ -154,9 +169,9 @@ def layers_by_module(network: nn.Module, modules: ModuleMap, batch: Tensor) -> d
     def note(layer: Layer, *_: Any) -> None:
         found.setdefault(modules.module_of(layer.id), []).append(layer)
 
-    with capture(network, note):
+    with capture(network, note) as outputs:
         network(batch)
-    return found
+    return {module: [each for each in layers if each.id not in outputs.layers] for module, layers in found.items()}
 
 
 def _counted(found: Mapping[str, Sequence[Layer]]) -> str:

@@ -1,8 +1,8 @@
 """One work item of an analysis: one checkpoint's forward pass over one observation set, and what it leaves."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from probe.capture import capture
 from probe.checkpoints.base import Checkpoint
 from probe.files import tensor_digest
-from probe.observations import open_observations
+from probe.observations import ObservationSet
 from probe.probes.base import Probe
 from probe.results import Analysis
 from probe.results.parts import PartStore
@@ -35,7 +35,7 @@ class WorkItem:
     """A forward pass to make, and where its part goes; plain data that travels to other processes."""
 
     checkpoint: Checkpoint
-    data: Path
+    data: ObservationSet = field(compare=False)
     data_digest: str
     samples: int | None
     out: Path
@@ -121,13 +121,14 @@ def measure(item: WorkItem) -> WorkItem:
         RuntimeError: the forward passes changed the network's state.
     """
     network = item.checkpoint.network().eval()
-    before = _state_digest(network)
+    before = state_digest(network)
     collector, samples = StatisticsCollector(), 0
-    with capture(network, collector, activations=dict(item.activations)):
-        for batch in open_observations(item.data).batches(BATCH, item.samples):
+    with capture(network, collector, activations=dict(item.activations)) as outputs:
+        for batch in item.data.of(item.checkpoint.digest).batches(BATCH, item.samples):
             network(item.checkpoint.prepare(batch))
             samples += len(batch)
-    if _state_digest(network) != before:
+    collector.drop(outputs.layers)
+    if state_digest(network) != before:
         raise RuntimeError(f"{item.checkpoint.path}: a forward pass in eval mode changed the network's state.")
     arrays = {
         f"{layer}{_SEPARATOR}{name}": np.asarray(array)
@@ -143,6 +144,12 @@ def measure(item: WorkItem) -> WorkItem:
     return item
 
 
-def _state_digest(network: nn.Module) -> str:
-    state = {name: tensor.reshape(-1).view(torch.uint8).numpy() for name, tensor in network.state_dict().items()}
+def state_digest(network: nn.Module) -> str:
+    """Returns the SHA-256 of a network's parameters and buffers."""
+    state = {name: tensor.cpu().reshape(-1).view(torch.uint8).numpy() for name, tensor in _tensors(network)}
     return tensor_digest(state, {})
+
+
+def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    # A state_dict may hold other things too (`get_extra_state`).
+    return ((name, each.detach()) for name, each in network.state_dict().items() if isinstance(each, Tensor))

@@ -77,6 +77,10 @@ class ObservationSet:
         """Index of the task that the observations were made in."""
         return int(self.attributes["task"])
 
+    def of(self, checkpoint: str) -> "ObservationSet":
+        """Returns what a checkpoint, given by its digest, is measured on: this set, whichever it is."""
+        return self
+
     def batches(self, batch_size: int, samples: int | None = None) -> Iterator[Tensor]:
         """Yields observations in file order, in memory that does not grow with the set.
 

@@ -115,12 +115,14 @@ def _parts(start: int, count: int, sums: GradientSums | None, watched: bool) -> 
             yield chosen, learning
 
 
-def _watched(subject: Subject, network: nn.Module, observers: Sequence[Observer]) -> AbstractContextManager[None]:
+def _watched(subject: Subject, network: nn.Module, observers: Sequence[Observer]) -> AbstractContextManager[Any]:
     watching = [observer for observer in observers if observer.reads_layers]
     if not watching:
         return nullcontext()
 
     def consume(layer: Layer, output: Tensor, before: Tensor | None) -> None:
+        if layer.id not in subject.statistics:  # the squashing of an output
+            return
         with torch.no_grad():
             for observer in watching:
                 observer.see_layer(layer, output.detach(), None if before is None else before.detach())

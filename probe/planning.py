@@ -14,6 +14,7 @@ from probe.errors import ConfigurationError, FileError
 from probe.examination import ProbeItem, controls, examine, pieces, probe_items, readings_of_text, set_items
 from probe.execution import run
 from probe.inputs import blank_observation
+from probe.matched import MatchedObservations, refuse_comparisons
 from probe.measurement import Measurement, WorkItem, measure
 from probe.observations import ObservationSet
 from probe.probes.base import Findings, Probe
@@ -177,7 +178,8 @@ def plan(
 
     Args:
         series: Checkpoint series.
-        data: Observation sets; every checkpoint is measured on each, and probes that compare sets get all of them.
+        data: Observation sets; every checkpoint is measured on each, and probes that compare sets get all of them. Of
+            matched ones each checkpoint gets its own; there, nothing compares networks on the same observations.
         out: The analysis file; an existing one is extended.
         probes: The probes to read.
         layers: Glob patterns on layer ids and labels; these layers get rows, modules are averaged over all.
@@ -188,7 +190,8 @@ def plan(
         FileError: `out` is something else than an analysis file.
         ShapeError: an observation set does not fit a network.
         UnknownNameError: a declaration names an unknown nonlinearity.
-        ConfigurationError: a declaration matches nothing, or `out` was made with others.
+        ConfigurationError: a declaration matches nothing, or `out` was made with others; or a probe compares networks
+            on the same observations, and there are matched ones only.
     """
     declared = dict(sorted((activations or {}).items()))
     if declared:
@@ -196,6 +199,7 @@ def plan(
     earlier = existing(out)
     if earlier is not None and earlier.activations != declared:
         _refuse_other_declaration(earlier)
+    refuse_comparisons(probes, data)
     items: list[WorkItem] = []
     examinations: list[ProbeItem] = []
     ordered = sorted(data, key=lambda observations: (observations.task, observations.digest))
@@ -206,8 +210,10 @@ def plan(
             for item in work:
                 item.checkpoint.prepare(blank_observation(observations.observation_shape))
             items += [item for item in work if not item.done and _stored(item, observations, earlier) is None]
-            examinations += [item for probe in probes for item in probe_items(probe, work)]
-            by_set.append(work)
+            pooled = not isinstance(observations, MatchedObservations)
+            compared = [probe for probe in probes if pooled or probe.needs != "pair"]
+            examinations += [item for probe in compared for item in probe_items(probe, work)]
+            by_set += [work] if pooled else []
         examinations += [item for probe in probes for item in set_items(probe, by_set)]
     known = [] if earlier is None else earlier.examinations
     kept = {} if earlier is None else {each["key"]: readings_of_text(each["readings"]) for each in earlier.controls}
@@ -229,7 +235,7 @@ def existing(out: Path) -> Analysis | None:
 def _work(
     checkpoint: Checkpoint, data: ObservationSet, samples: int | None, out: Path, activations: Activations
 ) -> WorkItem:
-    return WorkItem(checkpoint, data.path, data.digest, samples, out, tuple(activations.items()))
+    return WorkItem(checkpoint, data, data.digest, samples, out, tuple(activations.items()))
 
 
 def _refuse_other_declaration(earlier: Analysis) -> NoReturn:

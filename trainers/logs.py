@@ -1,23 +1,18 @@
 """metrics.csv and TensorBoard's events: the same values under the same names, cut back to the byte on resume."""
 
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
-
 from probe.errors import FileError
+from probe.events import NAME, EventFile
 from probe.files import reason
 
 METRICS = "metrics.csv"
 COUNTERS = ("step", "frames", "updates", "task")
 """The first columns; TensorBoard has the step only."""
-_EVENTS = "events.out.tfevents.probe"
 
 
 class Logs:
@@ -35,20 +30,20 @@ class Logs:
             FileError: a file cannot be written, is shorter than it was, or has other columns.
         """
         self.columns = tuple(columns)
-        self._paths = {name: folder / name for name in (METRICS, _EVENTS)}
+        self._paths = {name: folder / name for name in (METRICS, NAME)}
         self._files = {
             name: _opened(path, None if sizes is None else sizes[name]) for name, path in self._paths.items()
         }
-        self._records = RecordWriter(self._files[_EVENTS])
         header = (*COUNTERS, *self.columns)
         if sizes is None:
             self._write_line(header)
-            self._write_event(Event(wall_time=time.time(), file_version="brain.Event:2"))
         elif _header(self._paths[METRICS]) != header:
             raise FileError(
                 f"{self._paths[METRICS]}: its columns are not those of this version. Resume with the version of "
                 "plasticity-probe that run.toml names."
             )
+        with _explained(self._paths[NAME]):
+            self._events = EventFile(self._files[NAME], fresh=sizes is None)
 
     def write(self, counters: Mapping[str, int], values: Mapping[str, float | None]) -> None:
         """Adds a row.
@@ -63,9 +58,8 @@ class Logs:
         self._write_line(
             (*(str(counters[name]) for name in COUNTERS), *("" if v is None else f"{v:.7g}" for v in cells))
         )
-        known = [(name, value) for name, value in zip(self.columns, cells, strict=True) if value is not None]
-        summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in known])
-        self._write_event(Event(wall_time=time.time(), step=counters["step"], summary=summary))
+        with _explained(self._paths[NAME]):
+            self._events.write(counters["step"], dict(zip(self.columns, cells, strict=True)))
 
     def sizes(self) -> dict[str, int]:
         """Returns how many bytes each file has."""
@@ -81,11 +75,6 @@ class Logs:
         with _explained(self._paths[METRICS]):
             self._files[METRICS].write((",".join(cells) + "\n").encode())
             self._files[METRICS].flush()
-
-    def _write_event(self, event: Event) -> None:
-        with _explained(self._paths[_EVENTS]):
-            self._records.write(event.SerializeToString())
-            self._records.flush()
 
 
 def _opened(path: Path, size: int | None) -> BinaryIO:

@@ -94,7 +94,8 @@ class VectorEmulators:
             use_fire_reset=settings.fire_reset,
         )
         self._shape = (num_envs, settings.size, settings.size, 1 if settings.grey else 3)
-        self.actions = int(self._envs.single_action_space.n)  # type: ignore[attr-defined]
+        space: Any = self._envs.single_action_space
+        self.actions = int(space.n)
 
     def reset(self, seeds: NDArray[np.int64] | None) -> tuple[Frames, NDArray[np.int64]]:
         """Starts new games."""

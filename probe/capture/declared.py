@@ -69,8 +69,12 @@ def declared_functions(activations: Activations) -> dict[Any, str]:
 
 
 def declared_modules(activations: Activations, network: nn.Module) -> dict[str, str]:
-    """Returns the paths of the declared modules with the nonlinearity that each stands for."""
-    return {
+    """Returns the paths of the declared modules with the nonlinearity that each stands for.
+
+    Activations of Hugging Face transformers that write a GELU out in other functions need no declaration.
+    """
+    known = {path: "gelu" for path, module in network.named_modules() if path and _is_written_out(module)}
+    return known | {
         path: function
         for name, function in activations.items()
         for path, _ in network.named_modules()
@@ -80,3 +84,8 @@ def declared_modules(activations: Activations, network: nn.Module) -> dict[str, 
 
 def _forms(name: str) -> list[Any]:
     return forms(name.rpartition(".")[2])
+
+
+def _is_written_out(module: nn.Module) -> bool:
+    kind = type(module)
+    return kind.__module__ == "transformers.activations" and "GELU" in kind.__name__

@@ -39,9 +39,11 @@ _LOOKS = frozenset({Tensor.dim, Tensor.ndimension, Tensor.size, Tensor.numel, Te
 
 
 def forms(name: str) -> list[Any]:
-    """Returns every function under which PyTorch offers a name: plain, as a method, in place."""
-    found = (getattr(home, form, None) for home in HOMES for form in (name, f"{name}_"))
-    return [each for each in found if callable(each)]
+    """Returns every function under which PyTorch offers a name: plain, as a method, in place, in exported programs."""
+    written = (name, f"{name}_")
+    found = (getattr(home, form, None) for home in HOMES for form in written)
+    exported = (getattr(getattr(torch.ops.aten, form, None), "default", None) for form in written)
+    return [each for each in (*found, *exported) if callable(each)]
 
 
 def _by_function(names: Iterable[str]) -> dict[Any, str]:
@@ -66,7 +68,7 @@ def largest_given(args: Arguments, kwargs: Keywords) -> Tensor | None:
 def may_overwrite(func: Any, args: Arguments, kwargs: Keywords) -> bool:
     """Whether a call may write its input; in doubt yes, which costs a copy and nothing else."""
     asked = kwargs.get("inplace", False) or "out" in kwargs or any(arg is True for arg in args[1:])
-    return bool(asked) or func.__name__.endswith("_")
+    return bool(asked) or func.__name__.removesuffix(".default").endswith("_")
 
 
 def negated(func: Any, args: Arguments, kwargs: Keywords) -> Tensor | None:

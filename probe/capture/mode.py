@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from probe.capture.compiled import as_written, refuse_scripted, written_path
 from probe.capture.declared import Activations, declared_functions, declared_modules
 from probe.capture.functions import (
     CONCATENATIONS,
@@ -29,10 +29,11 @@ from probe.capture.functions import (
     negated,
     only_looks,
 )
+from probe.capture.layout import Layout
+from probe.capture.outputs import Outputs
 from probe.capture.pairs import Call, Pairs, Seen
 from probe.capture.recurrent import CELLS, RECURRENT_MODULES, STACKS, run_cell, run_stack
 from probe.capture.trace import Layer, Place, Trace, has_weights, is_activation
-from probe.errors import ConfigurationError
 
 Consumer = Callable[[Layer, Tensor, Tensor | None], None]
 """Takes (layer, output, pre-activation or None)."""
@@ -43,7 +44,7 @@ Run = Callable[[Any, Arguments, Keywords], Any]
 @contextmanager
 def capture(
     network: nn.Module, consume: Consumer, pre_activation: bool = False, activations: Activations | None = None
-) -> Iterator[None]:
+) -> Iterator[Outputs]:
     """Hands every nonlinearity's output to `consume` while `network` runs inside the block.
 
     A layer is the output of one of PyTorch's nonlinearities, called as a module or function, in place or not. Further:
@@ -55,6 +56,9 @@ def capture(
       stack is one, `#k` from the second on, and all calls in one forward pass are time steps of one layer. Gates and
       cell states stay inside. Of padded sequences the padding counts, of packed ones there is none.
     - Softmax and attention are no layers.
+    - After a convolution over one axis outputs are given as (batch, channel, length, 1), and those of PyTorch's
+      transformer layers as (batch, time, unit), also where time comes first.
+    - What `torch.compile` made runs as it was written, under the paths that it had; exported programs are seen too.
     - What else bends (`clamp(min=0)`, `maximum(x, 0)`) is one where it is declared.
 
     Any number of forward passes may run; the network is left without hooks, also after an error. What is called outside
@@ -67,24 +71,25 @@ def capture(
         pre_activation: Whether the consumer gets the nonlinearity's input too.
         activations: Declared nonlinearities; see `probe.capture.declared`.
 
+    Yields:
+        Which of the layers were nothing but a squashing of the network's outputs, such as the tanh of a bounded action.
+        Whoever counts hidden layers leaves them out; that is known at the end of a forward pass.
+
     Raises:
         ConfigurationError: the network, or a part of it, is compiled by TorchScript, which hides its calls.
     """
-    scripted = [path for path, module in network.named_modules() if isinstance(module, torch.jit.ScriptModule)]
-    if scripted:
-        raise ConfigurationError(
-            f"Module '{scripted[0]}' is compiled by TorchScript, which hides its nonlinearities. "
-            "Build the network in Python and load its state_dict."
-        )
+    refuse_scripted(network)
     declared = activations or {}
-    mode = _NonlinearityMode(consume, pre_activation, declared_functions(declared))
     modules = declared_modules(declared, network)
+    mode = _NonlinearityMode(consume, pre_activation, declared_functions(declared), Outputs(modules))
     handles = [
-        each for path, module in network.named_modules() for each in mode.follow(path, module, modules.get(path))
+        each
+        for path, module in network.named_modules()
+        for each in mode.follow(written_path(path), module, modules.get(path))
     ]
     try:
-        with mode:
-            yield
+        with as_written(), mode:
+            yield mode.outputs
     finally:
         for handle in handles:
             handle.remove()
@@ -96,11 +101,13 @@ class _NonlinearityMode(TorchFunctionMode):
     PyTorch turns it off in `__torch_function__`; in hooks, and within a declared module, `_deaf` does.
     """
 
-    def __init__(self, consume: Consumer, pre_activation: bool, declared: Mapping[Any, str]) -> None:
+    def __init__(self, consume: Consumer, pre_activation: bool, declared: Mapping[Any, str], outputs: Outputs) -> None:
         super().__init__()
+        self.outputs = outputs
         self._consume = consume
         self._pre_activation = pre_activation
         self._trace = Trace()
+        self._layout = Layout()
         self._pairs = Pairs(self._take)
         self._deaf = False
         self._known = {**NONLINEARITIES, **WAVES}
@@ -119,7 +126,9 @@ class _NonlinearityMode(TorchFunctionMode):
     ) -> Any:
         if self._deaf or not self._trace.depth:
             return func(*args, **(kwargs or {}))
-        return self._runs.get(func, self._any_other)(func, args, kwargs or {})
+        output = self._runs.get(func, self._any_other)(func, args, kwargs or {})
+        self.outputs.follow(func, args, output)
+        return output
 
     def follow(self, path: str, module: nn.Module, declared: str | None) -> Iterator[RemovableHandle]:
         """Registers the hooks of one module."""
@@ -130,7 +139,10 @@ class _NonlinearityMode(TorchFunctionMode):
         opened: list[tuple[int, Call | None]] = []
 
         def enter(_: nn.Module, inputs: Arguments) -> None:
+            if not self._trace.depth:
+                self._layout = Layout()
             self._trace.enter(path, stands_alone, recurrent, weights)
+            self._layout.enter(module, weights)
             if self._deaf:
                 return
             if tensors:
@@ -145,6 +157,7 @@ class _NonlinearityMode(TorchFunctionMode):
         def leave(_: nn.Module, __: Arguments, output: Any) -> None:
             depth = self._trace.depth
             self._trace.leave()
+            self._layout.leave(module)
             if opened and opened[-1][0] == depth:
                 call = opened.pop()[1]
                 try:
@@ -154,6 +167,7 @@ class _NonlinearityMode(TorchFunctionMode):
                     self._deaf = False
             if depth == 1:
                 self._settle()
+                self.outputs.returned(output)
 
         # First, so that whoever follows the network's modules too hears of a nonlinearity before the next module.
         yield module.register_forward_pre_hook(enter, prepend=True)
@@ -214,7 +228,10 @@ class _NonlinearityMode(TorchFunctionMode):
         return rows.view(output.shape)  # what the consumer wrote goes on also where the rows are a copy
 
     def _take(self, function: str, place: Place, output: Tensor, pre_activation: Tensor | None) -> None:
-        self._consume(self._trace.layer(function, place), output, pre_activation)
+        layer = self._trace.layer(function, place)
+        before = None if pre_activation is None else self._layout.of(pre_activation)
+        self._consume(layer, self._layout.of(output), before)
+        self.outputs.bent(layer, output)
 
     def _settle(self) -> None:
         """Settles from a hook, where the mode is on: the consumer's own calls must not be heard."""

@@ -12,7 +12,8 @@ from probe.report.images import Drawn, Skipped, render
 from probe.report.overview import Entry, overview
 from probe.report.page import page
 from probe.report.recovery import recovery_as_csv
-from probe.report.tables import overview_as_latex, rows_as_csv
+from probe.report.tables import overview_as_latex
+from probe.results.tabular import rows_as_csv
 
 FORMATS = ("png", "svg", "pdf", "html", "csv", "tex")
 _PICTURES = frozenset({"png", "svg", "pdf", "html"})

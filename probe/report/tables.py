@@ -1,14 +1,9 @@
-"""Tables as text: the tidy rows as CSV, the overview as LaTeX."""
+"""The overview as a table of LaTeX."""
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
-from math import isnan
-from typing import Any
+from collections.abc import Sequence
 
 from probe.figures.names import step_name
 from probe.report.overview import Entry
-from probe.results import COLUMNS, Analysis
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -22,25 +17,6 @@ _ESCAPES = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
 }
-
-
-def rows_as_csv(analyses: Iterable[Analysis]) -> str:
-    """Returns every row of the analyses once; a null number is an empty cell, every other reads back exactly."""
-    lines: dict[tuple[str, ...], None] = {}
-    for analysis in analyses:
-        columns = [[_cell(value) for value in analysis.rows[name].tolist()] for name in COLUMNS]
-        lines.update(dict.fromkeys(zip(*columns, strict=True)))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(lines)
-    return text.getvalue()
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if isnan(value) else repr(value)
-    return str(value)
 
 
 def overview_as_latex(entries: Sequence[Entry]) -> str:

@@ -2,8 +2,9 @@
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from probe.errors import FileError
 from probe.results.rows import Columns, Row, read_table, records_of, rows_of
 from probe.results.writing import FORMAT, VERSION, array_path, content_digest
+
+if TYPE_CHECKING:
+    import pandas
 
 Series = tuple[str, str, int]
 """(run, method, seed)."""
@@ -33,6 +37,8 @@ class Analysis:
         """Opens the file and reads its tables; arrays are read when asked for."""
         self.path = path
         self._file = _open(path)
+        self.folder: TemporaryDirectory[str] | None = None
+        """The folder that goes when this object does, where nobody named a file."""
         self.rows: Columns = read_table(self._file["rows"])
         self.checkpoints = self._records("checkpoints")
         """digest, run, method, seed, task, step, frames, updates, algorithm, format, path."""
@@ -59,6 +65,16 @@ class Analysis:
         for name, value in equals.items():
             chosen &= self.rows[name] == value
         return {name: column[chosen] for name, column in self.rows.items()}
+
+    def to_pandas(self, **equals: Any) -> "pandas.DataFrame":
+        """Returns the rows as a pandas data frame, those that `select` would choose; a null number is NaN.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        from probe.results.tabular import rows_as_frame
+
+        return rows_as_frame(self.select(**equals))
 
     def row_list(self) -> list[Row]:
         """Returns every row."""

@@ -1,6 +1,6 @@
 """The statistics of every layer of a network: the consumer that `capture` feeds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from torch import Tensor
@@ -41,3 +41,9 @@ class StatisticsCollector:
             self.layers[layer.id] = LayerStatistics(self._rank)
             self.descriptions[layer.id] = layer
         self.layers[layer.id].update(output)
+
+    def drop(self, layers: Iterable[str]) -> None:
+        """Forgets layers by id; unknown ones are passed over."""
+        for layer in layers:
+            self.layers.pop(layer, None)
+            self.descriptions.pop(layer, None)

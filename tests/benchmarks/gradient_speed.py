@@ -86,7 +86,7 @@ def _items(folder: Path) -> list[WorkItem]:
             file["returns"][...] = returns
     (checkpoint,) = open_series([folder])[0].checkpoints
     sets = [open_observations(folder / f"{name}.h5") for name in ("known", "unknown")]
-    items = [WorkItem(checkpoint, each.path, each.digest, None, folder / f"{each.path.stem}.a.h5") for each in sets]
+    items = [WorkItem(checkpoint, each, each.digest, None, folder / f"{each.path.stem}.a.h5") for each in sets]
     return [measure(item) for item in items]
 
 

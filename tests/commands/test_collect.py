@@ -4,6 +4,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from probe.checkpoints import open_series
 from probe.commands.collect import collect
 from probe.datasets.environments import EnvironmentSpec
 from probe.errors import ProbeError
@@ -109,3 +110,18 @@ def test_an_existing_file_is_refused(tmp_path):
     (tmp_path / "a.h5").write_text("kept")
     assert "exists already" in error_of("CartPole-v1", "--out", tmp_path / "a.h5", "--samples", 5)
     assert (tmp_path / "a.h5").read_text() == "kept"
+
+
+def test_each_checkpoint_of_a_series_collects_a_set_and_a_second_run_only_what_is_missing(tmp_path):
+    for index in (1, 2):
+        checkpoint(tmp_path / "run" / "checkpoints", CARTPOLE, (8,), 2, step=10 * index)
+    arguments = ("CartPole-v1", "--out", tmp_path / "sets", "--per-checkpoint", tmp_path / "run", "--samples", 20)
+    assert run(*arguments).stdout.count("matched") == 2
+    (tmp_path / "sets" / "step_000000010.h5").unlink()
+    assert run(*arguments).stdout.startswith(f"{tmp_path}/sets/step_000000010.h5: 20 samples")
+    assert "Nothing to collect" in run(*arguments).stderr
+    steps = {each.step: each.digest for each in open_series([tmp_path / "run"])[0].checkpoints}
+    assert list(steps) == [10, 20]
+    for step, digest in steps.items():
+        assert open_observations(tmp_path / "sets" / f"step_{step:09d}.h5").attributes["policy"] == digest
+    assert "Leave out --policy" in error_of(*arguments, "--policy", "x.safetensors")

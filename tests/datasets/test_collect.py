@@ -161,14 +161,14 @@ def test_continuous_actions_are_stored_as_vectors(tmp_path):
     np.testing.assert_array_equal(actions, again.column("actions"))
 
 
-def checkpoint(folder, specification, observation_shape, actions, name="mlp", bias=None):
+def checkpoint(folder, specification, observation_shape, actions, name="mlp", bias=None, step=0):
     """Saves an untrained network; with `bias`, one that always takes that action."""
     network = build(preset(name, observation_shape, actions, 16), torch.Generator().manual_seed(0))
     if bias is not None:
         with torch.no_grad():
             network.get_submodule("actor.output").bias[bias] = 1e4
     metadata = CheckpointMetadata(
-        step=0,
+        step=step,
         frames=0,
         updates=0,
         algorithm="ppo",
@@ -181,7 +181,7 @@ def checkpoint(folder, specification, observation_shape, actions, name="mlp", bi
         task=2,
         versions={},
     )
-    path = folder / checkpoint_name(0)
+    path = folder / checkpoint_name(step)
     save(path, network, metadata)
     return open_checkpoint(path)
 

@@ -21,8 +21,9 @@ from probe.report import FORMATS, Report, open_material, write_report
 from probe.report.folder import MANIFEST, write_folder
 from probe.report.overview import Entry, overview
 from probe.report.recovery import recovery_of
-from probe.report.tables import latex, overview_as_latex, rows_as_csv
+from probe.report.tables import latex, overview_as_latex
 from probe.results import COLUMNS, write_analysis
+from probe.results.tabular import rows_as_csv
 from tests.probe.figures.synthetic import write_synthetic_analysis, write_synthetic_run
 
 
