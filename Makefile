@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --quiet --constraint constraints.txt
 
-.PHONY: demo test bench validity check dev docs docs-pictures clean
+.PHONY: demo test test-slow bench validity check dev docs docs-pictures clean
 
 # Trains two agents on Procgen's CoinRun, collects observations, analyzes the checkpoints and writes the report.
 demo: $(VENV)/.installed
@@ -21,6 +21,10 @@ $(DEMO)/observations.h5:
 # Every test, two at a time with one thread each.
 test: $(VENV)/.developing
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
+# Tests that train for minutes.
+test-slow: $(VENV)/.developing
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 # Ratios of speed and memory, each measured in one run.
 bench: $(VENV)/.developing

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from probe.checkpoints import Checkpoint
 from probe.datasets.environments import VectorEnvironment
 from probe.errors import ConfigurationError
-from probe.policies import act
+from probe.policies import Mode, act, preferences
 
 Array = NDArray[Any]
 Kind = Literal["pooled", "matched"]
@@ -44,26 +44,27 @@ def random_actor(environment: VectorEnvironment, seed: int) -> Actor:
 
 
 def checkpoint_actor(environment: VectorEnvironment, checkpoint: Checkpoint, seed: int) -> Actor:
-    """Returns an actor that samples from a checkpoint's policy, in eval mode and float32.
+    """Returns an actor that draws from a checkpoint's policy as it did in training, in eval mode and float32.
 
     Raises:
         ConfigurationError: the network has another number of actions than the environment.
         ShapeError: its observations have another shape; raised by the first action.
     """
-    network = checkpoint.network()
+    network, epsilon = checkpoint.network(), checkpoint.exploration
     generator = torch.Generator().manual_seed(int(np.random.default_rng([seed, 1]).integers(2**63)))
     space = environment.single_action_space
 
     def choose(observations: Array) -> Array:
         with torch.no_grad(), _one_thread():
             outputs = network(checkpoint.prepare(torch.from_numpy(observations)))
-        offered = outputs["actor"].shape[-1]
+        offered = preferences(outputs).shape[-1]
         if not isinstance(space, Discrete) or offered != space.n:
             raise ConfigurationError(
                 f"{checkpoint.path}: its policy has {offered} actions, {environment.specification.id} offers "
                 f"{_described(space)}. Collect from the environment that it was trained in."
             )
-        return np.asarray(act(outputs, "sample", generator).numpy() + space.start)
+        mode: Mode = "sample" if epsilon is None else "epsilon-greedy"
+        return np.asarray(act(outputs, mode, generator, epsilon or 0.0).numpy() + space.start)
 
     return Actor(checkpoint.digest, "matched", choose)
 

@@ -1,7 +1,8 @@
 """Gradients of the declared offline losses on a stored observation set, one a loss.
 
-Critic: the mean of (V(s) - G)^2. Actor: the mean of -log pi(a | s) z, z the return standardised over the rows used. G
-and a are the set's stored return and action; rows without a return are left out.
+Critic: the mean of (V(s) - G)^2, or of (Q(s, a) - G)^2 where it has a value for each action. Actor: the mean of
+-log pi(a | s) z, z the return standardised over the rows used. G and a are the set's stored return and action; rows
+without a return are left out.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from probe.outputs import by_name
+from probe.outputs import by_name, discrete, returned_values
 from probe.policies import log_probabilities
 from probe.subject import Subject
 from probe.weights import WeightLayer, owner
@@ -58,8 +59,8 @@ def unit_norms(gradient: Float[Tensor, "..."], axis: int) -> Float[Tensor, "unit
 class GradientSums:
     """Sums of each loss's gradient, batch by batch, float64 over at most a batch's float32.
 
-    No loss is there without an output `critic`, or `actor` logits for the stored actions. Where all returns are equal z
-    is 0, and so is the actor's gradient.
+    No loss is there without an output `critic`, for the stored actions if for any, or `actor` logits for them. Where
+    all returns are equal z is 0, and so is the actor's gradient.
     """
 
     def __init__(self, subject: Subject, network: nn.Module) -> None:
@@ -71,9 +72,8 @@ class GradientSums:
         self._advantages = torch.zeros_like(self._returns)
         if bool(self.known.any()):
             self._advantages[self.known] = standardised(self._returns[self.known])
-        self._actions = subject.column("actions")
-        discrete = self._actions.ndim == 1 and np.issubdtype(self._actions.dtype, np.integer)
-        self._span = (int(self._actions.min()), int(self._actions.max())) if discrete else None
+        self._actions = discrete(subject.column("actions"))
+        self._span = None if self._actions is None else (int(self._actions.min()), int(self._actions.max()))
 
     def add(self, outputs: Any, rows: Int[Tensor, "batch"]) -> None:
         """Adds the gradients of some rows, all of which have a return; `outputs` is what the network returned."""
@@ -97,11 +97,12 @@ class GradientSums:
     def _losses(self, outputs: dict[str, Tensor], rows: Int[Tensor, "batch"]) -> dict[str, Tensor]:
         """Returns the sum of each loss over a batch."""
         losses: dict[str, Tensor] = {}
-        if "critic" in outputs and outputs["critic"].requires_grad:
-            losses["critic"] = (outputs["critic"].flatten() - self._returns[rows].float()).square().sum()
-        if "actor" in outputs and outputs["actor"].requires_grad and self._fits(outputs["actor"]):
-            actions = torch.from_numpy(self._actions[rows.numpy()].astype(np.int64))
-            chosen = log_probabilities(outputs["actor"], actions)
+        actions = None if self._actions is None else self._actions[rows]
+        learnt = {name: output for name, output in outputs.items() if output.requires_grad}
+        if "critic" in learnt and (values := returned_values(learnt["critic"], actions)) is not None:
+            losses["critic"] = (values - self._returns[rows].float()).square().sum()
+        if "actor" in learnt and actions is not None and self._fits(learnt["actor"]):
+            chosen = log_probabilities(learnt["actor"], actions)
             losses["actor"] = -(chosen * self._advantages[rows].float()).sum()
         return losses
 

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from probe.arrays import NDArray
 from probe.policies import greedy
 from probe.probes.base import Reading
 
@@ -30,6 +32,27 @@ def by_name(given: Any) -> dict[str, Tensor]:
     elif not isinstance(given, dict):
         given = {f"output{index}": each for index, each in enumerate(given)}
     return {name: output.float().reshape(len(output), -1) for name, output in given.items()}
+
+
+def returned_values(
+    values: Float[Tensor, "batch column"], actions: Int[Tensor, "batch"] | None
+) -> Float[Tensor, "batch"] | None:
+    """Returns what a critic expects of what was done: V(s), or Q(s, a) where it has a value for each action.
+
+    None where the values are of actions and the actions are not known, or are no columns.
+    """
+    if values.shape[1] == 1:
+        return values[:, 0]
+    if actions is None or int(actions.min()) < 0 or int(actions.max()) >= values.shape[1]:
+        return None
+    return values.gather(1, actions.unsqueeze(1)).squeeze(1)
+
+
+def discrete(actions: NDArray[Any]) -> Int[Tensor, "batch"] | None:
+    """Returns stored actions as indices, or None where they are none."""
+    if actions.ndim != 1 or not np.issubdtype(actions.dtype, np.integer):
+        return None
+    return torch.from_numpy(actions.astype(np.int64))
 
 
 def stacked(outputs: dict[str, Tensor]) -> Float[Tensor, "batch out"]:

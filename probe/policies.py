@@ -6,18 +6,36 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Mode = Literal["greedy", "sample"]
+Mode = Literal["greedy", "sample", "epsilon-greedy"]
 
 
-def act(outputs: dict[str, Tensor], mode: Mode, generator: torch.Generator) -> Int[Tensor, "batch"]:
-    """Chooses discrete actions from a network's outputs (`actor`: logits)."""
-    logits = outputs["actor"].float()
-    return greedy(logits) if mode == "greedy" else sample(logits, generator)
+def act(
+    outputs: dict[str, Tensor], mode: Mode, generator: torch.Generator, epsilon: int | float = 0.0
+) -> Int[Tensor, "batch"]:
+    """Chooses discrete actions from a network's outputs."""
+    preferred = preferences(outputs).float()
+    if mode == "epsilon-greedy":
+        return epsilon_greedy(preferred, epsilon, generator)
+    return greedy(preferred) if mode == "greedy" else sample(preferred, generator)
 
 
-def greedy(logits: Float[Tensor, "batch action"]) -> Int[Tensor, "batch"]:
-    """Returns the most probable action; the first of equals."""
-    return logits.argmax(dim=-1)
+def preferences(outputs: dict[str, Tensor]) -> Tensor:
+    """Returns what actions are chosen by: `actor`, logits, or where there is none `critic`, values of actions."""
+    return outputs["actor" if "actor" in outputs else "critic"]
+
+
+def greedy(preferred: Float[Tensor, "batch action"]) -> Int[Tensor, "batch"]:
+    """Returns the action of the largest logit or value; the first of equals."""
+    return preferred.argmax(dim=-1)
+
+
+def epsilon_greedy(
+    preferred: Float[Tensor, "batch action"], epsilon: int | float, generator: torch.Generator
+) -> Int[Tensor, "batch"]:
+    """Returns the greedy action, or with probability epsilon one drawn from all; each draws the same numbers."""
+    count, actions = preferred.shape
+    explores = torch.rand(count, generator=generator) < epsilon
+    return torch.where(explores, torch.randint(actions, (count,), generator=generator), greedy(preferred))
 
 
 def sample(logits: Float[Tensor, "batch action"], generator: torch.Generator) -> Int[Tensor, "batch"]:

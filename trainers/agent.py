@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from probe.datasets.environments import make
 from probe.errors import ConfigurationError
-from probe.networks import NetworkSpec, build, preset
+from probe.networks import Network, NetworkSpec, build, preset
 from probe.trainers.base import Metrics, NumericalFault, ValueTerms
 from probe.trainers.configuration import Configuration, LearningSettings
 from probe.trainers.learning_rate import learning_rate_factor
@@ -19,6 +19,7 @@ from probe.trainers.machine import autocast
 from probe.trainers.mitigations import Mitigation
 from probe.trainers.moments import learning_parameters
 from probe.trainers.optimiser_state import load_optimiser_state, optimiser_state
+from probe.trainers.replay import Replay
 from probe.trainers.streams import Streams
 
 _RATE = "optimizer/learning_rate"
@@ -31,6 +32,9 @@ class Agent(ABC):
     score: str
     outputs: ClassVar[tuple[str, ...]] = ("actor", "critic")
     """The network's modules beside the encoder."""
+    values_actions: ClassVar[bool] = False
+    """Whether the critic has a value for each action, or one for the state."""
+    replay: Replay | None = None
 
     def __init__(
         self,
@@ -40,7 +44,7 @@ class Agent(ABC):
         seed: int,
         device: str,
         precision: str,
-        acting: Mapping[str, str],
+        acting: Mapping[str, str | float],
     ) -> None:
         """Makes environments, network and optimiser.
 
@@ -93,6 +97,16 @@ class Agent(ABC):
     def observations(self, samples: int) -> Tensor:
         """Returns observations that the agent has just learnt from; see `Trainer`."""
 
+    @property
+    def copies(self) -> tuple[Network, ...]:
+        """Networks that follow the learning one, such as a target network."""
+        return ()
+
+    def synchronise(self) -> None:
+        """Gives the copies the learning network's parameters."""
+        for copied in self.copies:
+            copied.load_state_dict(self.network.state_dict())
+
     def _specification(self, configuration: Configuration) -> NetworkSpec:
         space = self.envs.single_action_space
         if not isinstance(space, Discrete):
@@ -106,7 +120,8 @@ class Agent(ABC):
             )
         shape = tuple(self.envs.single_observation_space.shape or ())
         network = configuration.network
-        spec = preset(network.name, shape, int(space.n), network.hidden, network.width)
+        values = int(space.n) if self.values_actions else 1
+        spec = preset(network.name, shape, int(space.n), network.hidden, network.width, values)
         kept = {name: module for name, module in spec.modules.items() if name in ("encoder", *self.outputs)}
         return self.mitigation.specify(spec.model_copy(update={"modules": kept}))
 
@@ -168,8 +183,11 @@ class Agent(ABC):
         """Takes over what a task shift changed: the current observations, and perhaps the episodes."""
 
     def _forward(self, observations: Tensor) -> dict[str, Tensor]:
+        return self._outputs(self.network, observations)
+
+    def _outputs(self, network: Network, observations: Tensor) -> dict[str, Tensor]:
         with autocast(self.device.type, self.precision):
-            outputs = self.network(observations)
+            outputs = network(observations)
         return {name: output.float() for name, output in outputs.items()}
 
     def _optimise(self, losses: dict[str, float]) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from probe.datasets.environments import EnvironmentSpec
 from probe.errors import ProbeError
 from probe.networks import Network
+from probe.trainers.replay import Replay
 
 Metrics = dict[str, float | None]
 """Values by `group/metric`; None where there is none."""
@@ -49,6 +50,17 @@ class Trainer(Protocol):
     """What was injected or reset, and when."""
     notes: list[str]
     """What the user should be told; whoever shows them empties the list."""
+
+    @property
+    def replay(self) -> Replay | None:
+        """Decisions that are learnt from again and again: too large for a state, which says only where they end."""
+
+    @property
+    def copies(self) -> tuple[Network, ...]:
+        """Networks that follow the learning one, such as a target network; they change their architecture with it."""
+
+    def synchronise(self) -> None:
+        """Gives the copies the learning network's parameters, where a jump must not leave them behind."""
 
     @property
     def value_terms(self) -> ValueTerms | None:

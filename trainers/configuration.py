@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
+from probe import policies
 from probe.datasets.environments import EnvironmentSpec
 from probe.errors import ConfigurationError, FileError, UnknownNameError
 from probe.files import reason
@@ -26,7 +27,7 @@ class NetworkSettings(FrozenModel):
 
     name: str
     hidden: int = Field(ge=1)
-    """Width of the encoder's last layer."""
+    """Width of the last hidden layer."""
     width: float = Field(default=1.0, gt=0)
     """Factor on every hidden width, the last one too: 2 for a network of twice the units."""
 
@@ -127,6 +128,54 @@ class SupervisedSettings(LearningSettings):
         return self.minibatch * self.minibatches
 
 
+class DqnSettings(LearningSettings):
+    """Deep Q-learning, Mnih et al. 2015, https://doi.org/10.1038/nature14236."""
+
+    name = "dqn"
+    environments: int = Field(default=1, ge=1)
+    """Environments stepped together."""
+    decisions: int = Field(ge=1)
+    """Decisions of an update, summed over the environments; metrics, checkpoints and states come between updates."""
+    train_period: int = Field(default=4, ge=1)
+    """Decisions between optimiser steps."""
+    learning_starts: int = Field(ge=1)
+    """Decisions before the first optimiser step."""
+    capacity: int = Field(ge=2)
+    """Decisions that the replay keeps; an Atari frame is 7 kB on disk."""
+    gamma: float = Field(default=0.99, ge=0, le=1)
+    """Discount per decision."""
+    n_step: int = Field(default=1, ge=1)
+    """Decisions whose rewards are summed before a value is taken for the rest."""
+    double: bool = True
+    """Whether the learning network chooses the action that the target network values."""
+    loss: Literal["huber", "squared"] = "huber"
+    target_period: int = Field(ge=1)
+    """Decisions between copies into the target network."""
+    epsilon_first: float = Field(default=1.0, ge=0, le=1)
+    """Probability of a random action at first."""
+    epsilon_last: float = Field(default=0.01, ge=0, le=1)
+    """Probability of a random action after `epsilon_steps`."""
+    epsilon_steps: int = Field(ge=1)
+    """Decisions over which it falls."""
+
+    @property
+    def update_steps(self) -> int:
+        """Steps of one update."""
+        return self.decisions
+
+    @model_validator(mode="after")
+    def _fits(self) -> "DqnSettings":
+        if self.learning_starts < self.minibatch:
+            raise ConfigurationError(
+                f"'dqn.learning_starts' is {self.learning_starts}: expected at least 'dqn.minibatch', {self.minibatch}."
+            )
+        if self.decisions % self.environments:
+            raise ConfigurationError(
+                f"'dqn.decisions' is {self.decisions}: expected a multiple of 'dqn.environments', {self.environments}."
+            )
+        return self
+
+
 Table = TypeVar("Table", bound=LearningSettings)
 
 
@@ -143,7 +192,9 @@ class EvaluationSettings(FrozenModel):
     every: int = Field(ge=1)
     """Updates between evaluations; the last update is always followed by one."""
     episodes: int = Field(ge=1)
-    policy: Literal["sample", "greedy"] = "sample"
+    policy: policies.Mode = "sample"
+    epsilon: float = Field(default=0.001, ge=0, le=1)
+    """Probability of a random action, with `epsilon-greedy`."""
     step_limit: int = Field(default=2000, ge=1)
     """Decisions after which an unfinished episode counts with its return so far."""
 
@@ -180,7 +231,7 @@ class ComputeSettings(FrozenModel):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
-    """`auto`: bfloat16 for images where the processor computes in it, else float32. Weights are float32 always."""
+    """`auto`: bfloat16 for images where the processor computes in it, else, and for DQN, float32, as weights always."""
     threads: int = Field(default=0, ge=0)
     """PyTorch's threads; 0 takes its default."""
     environment_threads: int = Field(default=0, ge=0)
@@ -192,7 +243,7 @@ class Configuration(FrozenModel):
 
     summary: str = ""
     """One line that says what the preset is."""
-    algorithm: Literal["ppo", "supervised"] = "ppo"
+    algorithm: Literal["dqn", "ppo", "supervised"] = "ppo"
     """The table of this name, and no other algorithm's, is there."""
     steps: int = Field(ge=1)
     """Agent decisions to train for, summed over the environments; rounded up to whole updates."""
@@ -200,6 +251,7 @@ class Configuration(FrozenModel):
     test: dict[str, bool | int | float | str] = Field(default_factory=dict)
     """Environment keywords that evaluation changes, such as another `start_level` for unseen levels."""
     network: NetworkSettings
+    dqn: DqnSettings | None = None
     ppo: PpoSettings | None = None
     supervised: SupervisedSettings | None = None
     acting: ActingSettings = ActingSettings()
@@ -220,7 +272,7 @@ class Configuration(FrozenModel):
 
     @property
     def _tables(self) -> dict[str, LearningSettings | None]:
-        return {"ppo": self.ppo, "supervised": self.supervised}
+        return {"dqn": self.dqn, "ppo": self.ppo, "supervised": self.supervised}
 
     @model_validator(mode="after")
     def _fits(self) -> "Configuration":
@@ -229,6 +281,11 @@ class Configuration(FrozenModel):
             raise ConfigurationError(
                 f"'algorithm' is '{self.algorithm}' and there are settings of {given or 'none'}: a run has one "
                 f"algorithm's table, here [{self.algorithm}]."
+            )
+        if self.algorithm == DqnSettings.name and self.evaluation.policy == "sample":
+            raise ConfigurationError(
+                "'evaluation.policy' is 'sample': values of actions are no probabilities. Set it to greedy or "
+                "epsilon-greedy."
             )
         return self
 
@@ -259,6 +316,11 @@ class Configuration(FrozenModel):
     def total_steps(self) -> int:
         """Steps of the whole run: whole updates."""
         return self.total_updates * self.update_steps
+
+    @property
+    def tests_the_same_returns(self) -> bool:
+        """Whether evaluation has the rewards and the ends of episodes that training has; levels may differ."""
+        return not {"reward_clip", "episodic_life"} & self.test.keys()
 
     @property
     def test_environment(self) -> EnvironmentSpec:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
 
 from probe import policies
 from probe.arrays import NDArray
@@ -103,11 +104,13 @@ def _first_episodes(
     for _ in range(settings.step_limit):
         with autocast(device.type, precision):
             outputs = network(torch.from_numpy(observations[playing]).to(device))
+        outputs = {name: output.float().cpu() for name, output in outputs.items()}
+        chosen = policies.act(outputs, settings.policy, generator, settings.epsilon)
         actions = np.zeros(envs.num_envs, np.int64)
-        actions[playing] = policies.act({"actor": outputs["actor"].float().cpu()}, settings.policy, generator).numpy()
+        actions[playing] = chosen.numpy()
         values = np.zeros(envs.num_envs)
         if "critic" in outputs:
-            values[playing] = outputs["critic"].double().cpu().numpy()
+            values[playing] = _values(outputs["critic"], chosen).double().numpy()
         observations, rewards, terminated, truncated, _ = envs.step(actions)
         all_rewards.append(np.where(playing, rewards, 0.0))
         all_values.append(values)
@@ -117,3 +120,8 @@ def _first_episodes(
         if not playing.any():
             break
     return _Episodes(np.array(all_rewards, np.float64), np.array(all_values), lengths, whole)
+
+
+def _values(critic: Tensor, actions: Tensor) -> Tensor:
+    """Returns V(s), or Q(s, a) of the chosen action where the critic has a value for each."""
+    return critic if critic.ndim == 1 else critic.gather(1, actions.unsqueeze(1)).squeeze(1)

@@ -34,6 +34,16 @@ class RunFolder:
         """The saved states, oldest first."""
         return sorted((self.path / "state").glob("step_*.safetensors"))
 
+    @property
+    def state_steps(self) -> list[int]:
+        """The steps of the saved states, oldest first."""
+        return [_step(path) for path in self.states]
+
+    @property
+    def replay(self) -> Path:
+        """Where the rows of a replay are; they belong to the states."""
+        return self.path / "state" / "replay"
+
     def checkpoint(self, step: int) -> Path:
         """Returns the path of a step's checkpoint."""
         return self.path / "checkpoints" / checkpoint_name(step)
@@ -98,7 +108,7 @@ class RunFolder:
         """
         states.save_state(self.path / "state" / states.NAME.format(step=step), state)
         for path in self.states[:-_NEWEST]:
-            if not keeps(record, int(path.stem.removeprefix("step_"))):
+            if not keeps(record, _step(path)):
                 path.unlink()
 
     def _remove_partial_files(self) -> None:
@@ -106,6 +116,10 @@ class RunFolder:
         for folder in (self.path, self.path / "checkpoints", self.path / "state"):
             for path in folder.glob(".*.partial"):
                 path.unlink()
+
+
+def _step(state: Path) -> int:
+    return int(state.stem.removeprefix("step_"))
 
 
 def keeps(record: RunRecord, step: int) -> bool:

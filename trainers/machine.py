@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 _CPUINFO = Path("/proc/cpuinfo")
-_PACKAGES = ("plasticity-probe", "torch", "numpy", "gymnasium", "procgen", "procgen-mirror")
+_PACKAGES = ("plasticity-probe", "torch", "numpy", "gymnasium", "procgen", "procgen-mirror", "ale-py")
 
 
 def processor_family() -> str:

@@ -1,6 +1,5 @@
 """Proximal policy optimisation, Schulman et al. 2017, arXiv:1707.06347."""
 
-from collections import deque
 from dataclasses import replace
 from typing import Any
 
@@ -15,16 +14,13 @@ from probe.trainers.advantages import generalised_advantages
 from probe.trainers.agent import Agent
 from probe.trainers.base import Metrics, ValueTerms, mean_gradient_norms, module_norms
 from probe.trainers.configuration import Configuration, PpoSettings
+from probe.trainers.episodes import PLAYED, PlayedEpisodes
 from probe.trainers.machine import autocast
 from probe.trainers.mitigations import Mitigation
 from probe.trainers.rewards import RewardNormaliser
 from probe.trainers.rollout import Decisions, Rollout
 
 _EPSILON = 1e-8
-_PLAYED = ("return/train", "episode/length")
-_RECENT = "return/recent"
-"""Mean of the last `_EPISODES` episodes that ended on the task; none before there are so many."""
-_EPISODES = 20
 _FIRST_RATIO, _EXPLAINED = "policy/first_ratio_deviation", "value/explained_variance"
 _STATISTICS = ("loss/policy", "loss/value", "policy/entropy", "policy/kl", "policy/clip_fraction", "ratio deviation")
 
@@ -99,14 +95,14 @@ class Ppo(Agent):
         dtype = torch.uint8 if space.dtype == np.uint8 else torch.float32
         size = (self.settings.rollout_steps, self.settings.environments)
         self.rollout = Rollout(*size, tuple(space.shape or ()), dtype, self.device)
-        self._recent: deque[float] = deque(maxlen=_EPISODES)
+        self.episodes = PlayedEpisodes()
         self._current, _ = self.envs.reset()
         mitigation.begin(self, self.streams["mitigation"])
 
     @property
     def columns(self) -> tuple[str, ...]:
         """What `iterate` reports beside the mitigation's metrics and the gradient norms."""
-        return (*_PLAYED, _RECENT, *_STATISTICS[:-1], _FIRST_RATIO, _EXPLAINED, *super().columns)
+        return (*PLAYED, *_STATISTICS[:-1], _FIRST_RATIO, _EXPLAINED, *super().columns)
 
     @property
     def value_terms(self) -> ValueTerms:
@@ -124,15 +120,15 @@ class Ppo(Agent):
 
     def _shifted(self, new_episodes: bool) -> None:
         self._current = self.envs.current_observations()
-        self._recent.clear()
+        self.episodes.restart()
         if new_episodes:
             # The last update took the value of the observation at which they were cut off for what would have followed.
             self.rewards.restart()
 
     @torch.no_grad()
     def _play(self) -> Metrics:
-        """Fills the rollout; returns the mean return and length of the episodes that ended in it."""
-        rollout, returns, lengths = self.rollout, [], []
+        """Fills the rollout; returns what the episodes came to that ended in it."""
+        rollout = self.rollout
         self.network.train(self.acting["mode"] == "train")
         for time in range(len(rollout.actions)):
             rollout.observations[time] = torch.from_numpy(self._current)
@@ -142,13 +138,8 @@ class Ppo(Agent):
             rollout.ended[time] = torch.from_numpy(ended)
             rollout.rewards[time] = torch.from_numpy(self.rewards(rewards, ended))
             rollout.final_values[time] = self._final_values(truncated & ~terminated, infos)
-            if "episode" in infos:
-                returns += infos["episode"]["r"][infos["_episode"]].tolist()
-                lengths += infos["episode"]["l"][infos["_episode"]].tolist()
-        played = (sum(values) / len(values) if values else None for values in (returns, lengths))
-        self._recent.extend(returns)
-        recent = sum(self._recent) / _EPISODES if len(self._recent) == _EPISODES else None
-        return {**dict(zip(_PLAYED, played, strict=True)), _RECENT: recent}
+            self.episodes.add(infos)
+        return self.episodes.metrics()
 
     def _act(self, time: int) -> Tensor:
         outputs = self._forward(self.rollout.observations[time])
@@ -226,12 +217,11 @@ class Ppo(Agent):
 
     def get_state(self) -> dict[str, Any]:
         """Returns a copy of everything the next update depends on; see `Trainer`."""
-        return {**super().get_state(), "rewards": self.rewards.get_state(), "recent": list(self._recent)}
+        return {**super().get_state(), "rewards": self.rewards.get_state(), "recent": self.episodes.get_state()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continues exactly where `get_state` was called; environments that cannot say start new episodes."""
         super().set_state(state)
         self.rewards.set_state(state["rewards"])
-        self._recent.clear()
-        self._recent.extend(state["recent"])
+        self.episodes.set_state(state["recent"])
         self._current = self.envs.current_observations()

@@ -15,7 +15,7 @@ from probe.trainers.configuration import ComputeSettings, Configuration, StateSe
 from probe.trainers.machine import computes_bfloat16, processor_family, versions
 
 NAME = "run.toml"
-_IMAGES = ("conv64", "impala")
+_IMAGES = ("conv64", "impala", "nature")
 _NOT_COMPARED = ("steps", "summary", "state", "compute")
 """Settings that a resume may change, or that say nothing about the training; `compute` is compared by itself."""
 
@@ -125,8 +125,9 @@ def _resolved(configuration: Configuration) -> ComputeSettings:
         raise ConfigurationError("--device cuda: PyTorch finds no CUDA device here. Use --device cpu.")
     precision = compute.precision
     if precision == "auto":
-        images = configuration.network.name in _IMAGES
-        precision = "bfloat16" if images and computes_bfloat16(device) else "float32"
+        # Values of actions differ by less than bfloat16's steps of half a percent.
+        rounded = configuration.network.name in _IMAGES and configuration.algorithm != "dqn"
+        precision = "bfloat16" if rounded and computes_bfloat16(device) else "float32"
     threads = compute.threads or torch.get_num_threads()
     return compute.model_copy(update={"device": device, "precision": precision, "threads": threads})
 

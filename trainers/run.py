@@ -1,7 +1,7 @@
 """One training run: updates, logs, checkpoints and states, in an order that survives being killed at any moment."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,22 +10,27 @@ from typing import Any
 import torch
 
 from probe.checkpoints.native import CheckpointMetadata, save
+from probe.datasets.environments.human_scores import has_human_scores, human_normalised
 from probe.errors import FileError
 from probe.trainers import diagnostics
-from probe.trainers.base import Metrics, NumericalFault, Trainer
+from probe.trainers.base import Metrics, NumericalFault, Trainer, ValueTerms
+from probe.trainers.configuration import Configuration
+from probe.trainers.dqn import Dqn
 from probe.trainers.evaluation import evaluate
 from probe.trainers.folder import RunFolder, keeps
 from probe.trainers.lock import FolderLock
 from probe.trainers.logs import Logs
-from probe.trainers.mitigations import make_mitigation
+from probe.trainers.mitigations import Combination, make_mitigation
 from probe.trainers.ppo import Ppo
 from probe.trainers.record import RunRecord
 from probe.trainers.schedule import period_ended
 from probe.trainers.streams import derived_seed
 from probe.trainers.supervised import Supervised
 
-_TRAINERS = {"ppo": Ppo, "supervised": Supervised}
+_TRAINERS: dict[str, Callable[[Configuration, Combination, int, str, str], Trainer]]
+_TRAINERS = {"dqn": Dqn, "ppo": Ppo, "supervised": Supervised}
 _SPEED = "speed/steps_per_second"
+_NORMALISED = "return/test_human_normalised"
 _VALUES = ("value/test_bias", "value/test_explained_variance")
 """Of the evaluation's episodes; the bias in the rewards' own unit."""
 
@@ -79,9 +84,12 @@ class TrainingRun:
         self.trainer: Trainer = make_trainer(
             configuration, mitigation, self.record.seed, compute.device, compute.precision
         )
-        self._tested = (f"{self.trainer.score}/test", *(_VALUES if self.trainer.value_terms else ()))
+        if self.trainer.replay is not None:
+            self.trainer.replay.store_in(self.folder.replay)
+        self._tested = (f"{self.trainer.score}/test", *(_VALUES if self._value_terms else ()))
         measured = diagnostics.columns(self.trainer.network)
-        self._columns = (*self.trainer.columns, *self._tested, *mitigation.columns, *measured, _SPEED)
+        scored = (_NORMALISED,) if has_human_scores(configuration.environment) else ()
+        self._columns = (*self.trainer.columns, *self._tested, *scored, *mitigation.columns, *measured, _SPEED)
         if state is None:
             self._start()
         else:
@@ -173,10 +181,18 @@ class TrainingRun:
             derived_seed(self.record.seed, "evaluate", self.trainer.updates),
             configuration.compute.precision,
             configuration.compute.environment_threads,
-            self.trainer.value_terms,
+            self._value_terms,
         )
         told = (found.mean_return, found.value_bias, found.explained_variance)
-        return dict(zip(self._tested, told, strict=False))
+        metrics: Metrics = dict(zip(self._tested, told, strict=False))
+        if _NORMALISED in self._columns:
+            metrics[_NORMALISED] = human_normalised(configuration.environment, self.trainer.task, found.mean_return)
+        return metrics
+
+    @property
+    def _value_terms(self) -> ValueTerms | None:
+        """What values are of, where evaluation gives the rewards and ends that they were learnt from."""
+        return self.trainer.value_terms if self.record.configuration.tests_the_same_returns else None
 
     def _save_what_is_due(self) -> None:
         configuration, step = self.record.configuration, self.trainer.step
@@ -194,6 +210,8 @@ class TrainingRun:
 
     def _save_state(self) -> None:
         self.folder.save_state(self._state, self._state["trainer"]["step"], self.record)
+        if self.trainer.replay is not None:
+            self.trainer.replay.keep_for(self.folder.state_steps)
         self._saved_at = time.monotonic()
 
     def _save_checkpoint(self) -> None:

@@ -23,9 +23,9 @@ class VectorEnvironment(VectorEnv[Array, Array, Array]):
     """Environments stepped together; one that ends starts its next episode within the same step.
 
     Observations are uint8 (environment, height, width, channel) or float32 (environment, feature). `infos` hold, where
-    an episode ended, `episode` with its return `r` (of the rewards as given out) and its decisions `l`, and the mask
-    `_episode`; `level_seed` where levels exist; `final_obs` and its mask `_final_obs` where the last observation of an
-    ended episode exists.
+    an episode ended, `episode` with its return `r` (of the rewards as given out, or an Atari game's score) and its
+    decisions `l`, and the mask `_episode`; `level_seed` where levels exist; `final_obs` and its mask `_final_obs` where
+    the last observation of an ended episode exists.
     """
 
     labels: NDArray[np.int64] | None = None

@@ -116,17 +116,19 @@ def _registered(name: str) -> EnvSpec:
     except gymnasium.error.Error as error:
         raise UnknownNameError("environment", name, known_ids()) from error
     except ModuleNotFoundError as error:
-        if get_close_matches(module, ["procgen", "frames"]):
+        if get_close_matches(module, ["procgen", "frames", "atari"]):
             raise UnknownNameError("environment", name, known_ids()) from error
         raise MissingExtraError(f"Environment '{name}': {error}. Install the package that has it.") from error
 
 
 def known_ids() -> list[str]:
-    """Returns the ids that can be asked for: the registered ones, the Procgen games and their frames."""
+    """Returns the ids that can be asked for: the registered ones, the Procgen games and their frames, Atari's games."""
+    from probe.datasets.environments.atari_library import PREFIX, games
     from probe.datasets.environments.game_frames import NAME
     from probe.datasets.environments.procgen_library import GAMES
 
-    return [*(f"procgen:{game}" for game in GAMES), NAME, *gymnasium.registry]
+    atari = (f"{PREFIX}{game}" for game in games())
+    return [*(f"procgen:{game}" for game in GAMES), NAME, *atari, *gymnasium.registry]
 
 
 def _check_keywords(name: str, keywords: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Which environments there are, and the one function that makes them."""
 
-from probe.datasets.environments import game_frames
+from probe.datasets.environments import atari_library, game_frames
 from probe.datasets.environments.base import VectorEnvironment
 from probe.datasets.environments.procgen_library import GAMES, KEYWORDS, check_game
 from probe.datasets.environments.specification import EnvironmentSpec
@@ -18,7 +18,7 @@ def make(specification: EnvironmentSpec, num_envs: int, seed: int, threads: int 
         specification: what to make.
         num_envs: how many; at least 1.
         seed: everything random in them follows from it.
-        threads: Procgen's threads beside the caller's; they change the speed and nothing else.
+        threads: Procgen's threads beside the caller's, and ale-py's; they change the speed and nothing else.
 
     Raises:
         UnknownNameError: the environment or a keyword is unknown; the message suggests the nearest one.
@@ -36,6 +36,10 @@ def make(specification: EnvironmentSpec, num_envs: int, seed: int, threads: int 
         from probe.datasets.environments.procgen import ProcgenVectorEnvironment
 
         return ProcgenVectorEnvironment(specification, num_envs, seed, threads)
+    if specification.id.startswith(atari_library.PREFIX):
+        from probe.datasets.environments.atari import AtariVectorEnvironment
+
+        return AtariVectorEnvironment(specification, num_envs, seed, threads)
     from probe.datasets.environments.gymnasium_ids import GymnasiumVectorEnvironment
 
     return GymnasiumVectorEnvironment(specification, num_envs, seed)
@@ -52,17 +56,21 @@ def keyword_names(name: str) -> list[str] | None:
     if name.startswith(_PROCGEN):
         check_game(name.removeprefix(_PROCGEN))
         return list(KEYWORDS)
+    if name.startswith(atari_library.PREFIX):
+        atari_library.rom_of(name.removeprefix(atari_library.PREFIX))
+        return list(atari_library.AtariSettings.model_fields)
     from probe.datasets.environments.gymnasium_ids import constructor_keywords
 
     return constructor_keywords(name)
 
 
 def environment_names() -> dict[str, str]:
-    """Returns ids with a line on each: Procgen's games, and Gymnasium's environments that need no further package."""
+    """Returns ids with a line on each: Procgen's and Atari's games, and what Gymnasium has without further packages."""
     import gymnasium
 
     names = {f"{_PROCGEN}{game}": f"Procgen: {line}" for game, line in GAMES.items()}
     names[game_frames.NAME] = "which of Procgen's games is this frame from? 16 classes, for supervised streams"
+    names |= {f"{atari_library.PREFIX}{game}": "Atari 2600, through ale-py" for game in atari_library.games()}
     for name, registered in sorted(gymnasium.registry.items()):
         entry = str(registered.entry_point)
         if entry.startswith(_PLAIN):

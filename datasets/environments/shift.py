@@ -1,5 +1,6 @@
 """What a task does to images and actions: the same pixels and the same actions, in another order for every task."""
 
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
@@ -86,11 +87,11 @@ def action_order_of(shift: ShiftSpec | None, task: int, space: Space[Any]) -> In
     return order if task > 0 or shift.first else None
 
 
-def refuse_game_shifts(specification: EnvironmentSpec) -> None:
-    """Raises `ConfigurationError` where an environment that is no Procgen game is asked for other games or levels."""
+def refuse_game_shifts(specification: EnvironmentSpec, allowed: Set[str] = frozenset()) -> None:
+    """Raises `ConfigurationError` where an environment is asked for other games or levels than those it has."""
     shift = specification.shift
     for kind in shift.kinds if shift is not None else ():
-        if kind in GAME_SHIFTS:
+        if kind in GAME_SHIFTS - allowed:
             raise ConfigurationError(
                 f"A '{kind}' shift is for Procgen's games, such as procgen:coinrun; {specification.id} is none."
             )

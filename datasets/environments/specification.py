@@ -1,9 +1,10 @@
 """What an environment is, as plain data: written into run.toml, checkpoints and observation sets."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from probe.datasets.environments import atari_library
 from probe.errors import ConfigurationError, UnknownNameError
 from probe.models import FrozenModel
 
@@ -13,7 +14,7 @@ SHIFTS = {
     "levels": "Procgen: every task plays the `num_levels` levels that follow those of the task before",
     "expand": "Procgen: every task plays `num_levels` levels more than the task before, the same start",
     "difficulty": "Procgen: tasks go through the environment's own distribution mode and `modes`, round and round",
-    "game": "Procgen: tasks go through the environment's own game and `games`, round and round",
+    "game": "Procgen, Atari: tasks go through the environment's own game and `games`, round and round",
 }
 """What a task can change, with a line on each. The last four start new episodes; the first two leave them going on."""
 GAME_SHIFTS = frozenset(SHIFTS) - {"permute-blocks", "permute-actions"}
@@ -84,7 +85,7 @@ class EnvironmentSpec(FrozenModel):
     """One environment and everything that changes what the agent sees, does and receives."""
 
     id: str
-    """`procgen:coinrun`, or the id of any Gymnasium environment."""
+    """`procgen:coinrun`, `atari:Phoenix`, or the id of any Gymnasium environment."""
     keywords: dict[str, bool | int | float | str] = Field(default_factory=dict)
     """Arguments of the environment itself, such as Procgen's `num_levels`."""
     frame_stack: int = Field(default=1, ge=1)
@@ -101,3 +102,12 @@ class EnvironmentSpec(FrozenModel):
     """How tasks differ."""
     task: int = Field(default=0, ge=0)
     """Index of the task to start with."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_defaults_of_atari(cls, data: Any) -> Any:
+        """Writes Atari's own defaults out, so that whatever keeps a specification keeps them."""
+        if not isinstance(data, dict) or not str(data.get("id", "")).startswith(atari_library.PREFIX):
+            return data
+        keywords = {**atari_library.AtariSettings().model_dump(), **data.get("keywords", {})}
+        return {**atari_library.FIELDS, **data, "keywords": keywords}

@@ -38,6 +38,11 @@ class Checkpoint(ABC):
     def modules(self) -> ModuleMap:
         """Which module a layer belongs to."""
 
+    @property
+    def exploration(self) -> float | None:
+        """With which probability a random action was taken beside the best one; None where actions were drawn."""
+        return None
+
     @abstractmethod
     def network(self) -> nn.Module:
         """Returns a private copy of the network, in eval mode."""

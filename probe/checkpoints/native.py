@@ -147,6 +147,12 @@ class NativeCheckpoint(Checkpoint):
             "versions": metadata.versions,
         }
 
+    @property
+    def exploration(self) -> float | None:
+        """Of agents that learn values of actions, the last epsilon of training."""
+        acting = self.metadata.acting
+        return float(acting["epsilon"]) if acting.get("policy") == "epsilon-greedy" else None
+
     def tensors(self) -> dict[str, Tensor]:
         """Reads the state_dict."""
         return read_tensors(self.path)[0]

@@ -65,13 +65,13 @@ def through(stages: Iterable[nn.Module], features: Tensor) -> Tensor:
 
 
 class FrozenPair(nn.Module):
-    """Two branches that no longer learn: the one that learnt until an injection, and the one that is subtracted."""
+    """Two branches that learn in an ablation only: what learnt until an injection, and what is subtracted."""
 
-    def __init__(self, stages: Mapping[str, tuple[Stage, ...]], shape: Shape) -> None:
+    def __init__(self, stages: Mapping[str, tuple[Stage, ...]], shape: Shape, learns: bool) -> None:
         """Builds both, without values."""
         super().__init__()
-        self.original = build_branch(stages, shape).requires_grad_(False)
-        self.subtracted = build_branch(stages, shape).requires_grad_(False)
+        self.original = build_branch(stages, shape).requires_grad_(learns)
+        self.subtracted = build_branch(stages, shape).requires_grad_(learns)
 
 
 def parts_of(branch: nn.Module) -> Parts:

@@ -33,7 +33,7 @@ class Network(nn.Module):
             if name == ENCODER:
                 self._shapes[ENCODER] = out
         if spec.injections:  # else no empty module appears among the others
-            self.add_module(FROZEN, nn.ModuleList(self._new_pair(injection.cut) for injection in spec.injections))
+            self.add_module(FROZEN, nn.ModuleList(self._new_pair(injection) for injection in spec.injections))
 
     def forward(self, observations: Tensor, actions: Tensor | None = None) -> dict[str, Tensor]:
         """Runs every module once on observations as they are stored.
@@ -52,7 +52,7 @@ class Network(nn.Module):
         outputs = self._injected_outputs(scaled) if self.spec.injections else self._outputs(scaled)
         return {name: output.squeeze(-1) if name == "critic" else output for name, output in outputs.items()}
 
-    def inject(self, cut: str, fresh: "Network", step: int) -> None:
+    def inject(self, cut: str, fresh: "Network", step: int, all_learn: bool = False) -> None:
         """Freezes what learns from a cut on; adds a new copy that learns, and its frozen negative: the function stays.
 
         The parameters that learn remain the same objects, with new values. Source: Nikishin et al. 2023,
@@ -62,6 +62,7 @@ class Network(nn.Module):
             cut: path of a stage of a module; that of the first injection where there has been one.
             fresh: a newly drawn network of the same specification.
             step: when this is.
+            all_learn: whether nothing is frozen: the ablation in which all three parts learn.
 
         Raises:
             ConfigurationError: there is no such stage, or an earlier injection was made at another one.
@@ -71,14 +72,15 @@ class Network(nn.Module):
             raise ConfigurationError(
                 f"The network was injected at '{earlier[0].cut}' before and cannot be at '{cut}' now. Inject it there."
             )
+        injection = Injection(cut=cut, step=step, all_learn=all_learn)
         with torch.random.fork_rng(devices=[]):
-            pair = self._new_pair(cut).to(next(self.parameters()).device)
+            pair = self._new_pair(injection).to(next(self.parameters()).device)
         own = self.branch(cut)
         copy_layout(own, parts_of(pair.original))
         copy_values(fresh.branch(cut), own)
         copy_layout(own, parts_of(pair.subtracted))
         self.add_module(FROZEN, nn.ModuleList([*self.pairs, pair.train(self.training)]))
-        self.spec = self.spec.model_copy(update={"injections": (*earlier, Injection(cut=cut, step=step))})
+        self.spec = self.spec.model_copy(update={"injections": (*earlier, injection)})
 
     def inject_output(self, module: str, fresh: "Network") -> InjectedLinear:
         """Gives a module's output, a linear layer, a new pair and returns the layer; the function stays.
@@ -154,11 +156,11 @@ class Network(nn.Module):
         stages = list(self.get_submodule(module).children())
         return stages[: len(stages) - len(stages_from(self.spec, cut)[module])]
 
-    def _new_pair(self, cut: str) -> FrozenPair:
-        module, stages = cut.partition(".")[0], stages_from(self.spec, cut)
+    def _new_pair(self, injection: Injection) -> FrozenPair:
+        module, stages = injection.cut.partition(".")[0], stages_from(self.spec, injection.cut)
         before = self.spec.modules[module].stages[: -len(stages[module])]
         _, shape = build_stages(before, self._shapes[self.spec.modules[module].reads])
-        return FrozenPair(stages, shape)
+        return FrozenPair(stages, shape, injection.all_learn)
 
     def scale(self, observations: Tensor) -> Tensor:
         """Returns images as floats in [0, 1], channels first in channels-last memory; vectors as they are."""

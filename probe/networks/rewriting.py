@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from probe.errors import ConfigurationError
-from probe.networks.specification import NetworkSpec, Stage, with_options
+from probe.networks.specification import OUTPUT, NetworkSpec, Stage, with_options
 from probe.networks.stages import NONLINEARITIES, PAIRS
 
 _REPLACED = "relu"
@@ -37,7 +37,7 @@ def replace_relu(spec: NetworkSpec, kind: str, options: Mapping[str, Any] | None
 
 
 def replace_relu_by_pairs(spec: NetworkSpec, kind: str) -> NetworkSpec:
-    """Returns a copy with every ReLU replaced by a kind that gives two values for one, and half the encoder's widths.
+    """Returns a copy with every ReLU replaced by a kind that gives two values for one, and half the hidden widths.
 
     What each layer gives to the next is then as wide as before.
 
@@ -46,7 +46,7 @@ def replace_relu_by_pairs(spec: NetworkSpec, kind: str) -> NetworkSpec:
     """
 
     def halved(stage: Stage) -> Stage:
-        if stage.kind not in _WEIGHTS:
+        if stage.kind not in _WEIGHTS or stage.name == OUTPUT:
             return stage
         width = stage.options["width"]
         if width % 2:
@@ -56,7 +56,7 @@ def replace_relu_by_pairs(spec: NetworkSpec, kind: str) -> NetworkSpec:
             )
         return with_options(stage, {"width": width // 2})
 
-    return replace_relu(spec, kind).map_stages(halved, modules=("encoder",))
+    return replace_relu(spec, kind).map_stages(halved)
 
 
 def normalise_activations(spec: NetworkSpec, kind: str, place: Literal["before", "after"] = "before") -> NetworkSpec:

@@ -8,6 +8,9 @@ from pydantic import Field
 from probe.models import FrozenModel
 from probe.modules import ModuleMap
 
+OUTPUT = "output"
+"""Name of a head's last stage."""
+
 
 class Initialisation(FrozenModel):
     """How a weight layer's parameters are drawn; biases are zero with `orthogonal`."""
@@ -53,6 +56,8 @@ class Injection(FrozenModel):
     """Path of the stage from which on the network was frozen and given a new copy, such as `encoder.dense`."""
     step: int
     """When."""
+    all_learn: bool = False
+    """Whether the part that learnt until then and the one that is subtracted are not frozen."""
 
 
 class NetworkSpec(FrozenModel):

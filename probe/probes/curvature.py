@@ -10,7 +10,7 @@ from torch import Tensor
 
 from probe.arrays import NDArray
 from probe.curvature import Objectives, gradient_gram, gradients_of_gram, hessian_product, lanczos
-from probe.outputs import named_outputs
+from probe.outputs import discrete, named_outputs
 from probe.policies import log_probabilities
 from probe.probes.base import Arrays, Finding, Findings, Probe, Reading, Work, register
 from probe.probes.rank import effective_rank, numeric_rank, srank, without_rounding
@@ -101,8 +101,8 @@ class Curvature(Probe):
         with torch.no_grad():
             shapes = {name: output.shape for name, output in named_outputs(network, observations[:1]).items()}
         made = {
-            "critic": _critic_objectives(subject, network, observations) if "critic" in shapes else {},
-            "actor": _actor_objectives(subject, network, observations, shapes["actor"][1]) if "actor" in shapes else {},
+            name: objectives(subject, network, observations, shapes[name][1]) if name in shapes else {}
+            for name, objectives in (("critic", _critic_objectives), ("actor", _actor_objectives))
         }
         found: list[Finding] = []
         arrays: Arrays = {}
@@ -173,15 +173,18 @@ def _agreement(gram: Float[Tensor, "batch batch"]) -> Iterator[Reading]:
     yield Reading("zero_gradients", len(gram) - len(matrix))
 
 
-def _critic_objectives(subject: Subject, network: torch.nn.Module, observations: Tensor) -> dict[str, Objectives]:
+def _critic_objectives(
+    subject: Subject, network: torch.nn.Module, observations: Tensor, width: int
+) -> dict[str, Objectives]:
     made = {NTK: Objectives(network, observations, lambda outputs, _: outputs["critic"].mean(1))}
     known, returns = _returns(subject, len(observations))
-    if bool(known.any()):
+    columns = _columns(subject, len(observations), width)
+    if columns is not None and bool(known.any()):
         made[FISHER] = Objectives(
             network,
             observations[known],
-            lambda outputs, data: (outputs["critic"].squeeze(1) - data[0]).square(),
-            (returns[known].float(),),
+            lambda outputs, data: (outputs["critic"].gather(1, data[1].unsqueeze(1)).squeeze(1) - data[0]).square(),
+            (returns[known].float(), columns[known]),
         )
     return made
 
@@ -189,10 +192,9 @@ def _critic_objectives(subject: Subject, network: torch.nn.Module, observations:
 def _actor_objectives(
     subject: Subject, network: torch.nn.Module, observations: Tensor, columns: int
 ) -> dict[str, Objectives]:
-    stored = subject.column("actions", len(observations))
-    if stored.ndim != 1 or not np.issubdtype(stored.dtype, np.integer) or stored.min() < 0 or stored.max() >= columns:
+    actions = _columns(subject, len(observations), columns)
+    if actions is None:
         return {}
-    actions = torch.from_numpy(stored.astype(np.int64))
     made = {
         NTK: Objectives(
             network,
@@ -210,6 +212,14 @@ def _actor_objectives(
             (actions[known], standardised(returns[known].unsqueeze(1)).squeeze(1)),
         )
     return made
+
+
+def _columns(subject: Subject, count: int, width: int) -> Tensor | None:
+    """Returns the column of an output that belongs to each stored action; of a single column, that one."""
+    if width == 1:
+        return torch.zeros(count, dtype=torch.int64)
+    actions = discrete(subject.column("actions", count))
+    return None if actions is None or int(actions.min()) < 0 or int(actions.max()) >= width else actions
 
 
 def _returns(subject: Subject, count: int) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probe.outputs import by_name
+from probe.outputs import by_name, discrete, returned_values
 from probe.passes import Observer, observed
 from probe.probes.base import Finding, Findings, Probe, Reading, Status, register
 from probe.subject import Subject
@@ -49,22 +49,25 @@ class ValueObserver(Observer):
     """Keeps the values of every head that gives one a state.
 
     Attributes:
-        values: By head, of every observation that is used.
+        values: By head, of every observation that is used, and of the stored action where a head values actions.
     """
 
     reads_layers = False
 
-    def __init__(self, count: int) -> None:
-        """Starts empty, for a number of observations."""
+    def __init__(self, count: int, actions: Tensor | None) -> None:
+        """Starts empty, for a number of observations and their stored actions."""
         self.values: dict[str, Values] = {}
-        self._count = count
+        self._count, self._actions = count, actions
 
     def see_outputs(self, outputs: Any, rows: Int[Tensor, "batch"]) -> None:
         """Adds a batch of values."""
         for name, output in by_name(outputs).items():
-            if name.startswith(CRITIC) and output.shape[1] == 1:
+            if not name.startswith(CRITIC):
+                continue
+            values = returned_values(output, None if self._actions is None else self._actions[rows])
+            if values is not None:
                 own = self.values.setdefault(name, torch.zeros(self._count, dtype=torch.float64))
-                own[rows] = output[:, 0].double()
+                own[rows] = values.double()
 
 
 def predictions(subject: Subject) -> tuple[dict[str, Values], Values]:
@@ -83,13 +86,13 @@ class Value(Probe):
     """Bias and error of the critic's values against the stored returns, and the variance of these that they explain.
 
     Question: does the critic know what the states are worth?
-    Formula: V is a head's value of an observation, G its stored discounted return:
+    Formula: V is a head's value of an observation, or of the action stored with it, G the stored discounted return:
         - `value_bias` (return): `mean(V - G)`
         - `value_error` (squared return): `mean((V - G)^2)`
         - `explained_variance` (share): `1 - Var(G - V) / Var(G)`
         - `value_correlation` (correlation): Pearson's, of V and G
     Axes: means and variances run over the observations that have a return; `module` names the head: every output whose
-        name begins with `critic` and that gives one value a state.
+        name begins with `critic` and that gives one value a state, or one for each action.
     Units: the return's; the explained variance is at most 1, 0 for a constant and below it for worse ones; the
         correlation lies in [-1, 1].
     Cost: the forward pass that probes of a checkpoint share.
@@ -107,7 +110,7 @@ class Value(Probe):
 
     def observer(self, subject: Subject) -> Observer:
         """Gathers the values."""
-        return ValueObserver(subject.count)
+        return ValueObserver(subject.count, discrete(subject.column("actions")))
 
     def measure(self, subject: Subject) -> Findings:
         """Returns the readings of every value head."""

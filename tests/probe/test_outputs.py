@@ -3,13 +3,14 @@
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from probe.outputs import Differences, disagreement, divergence, named_outputs, stacked
+from probe.outputs import Differences, disagreement, discrete, divergence, named_outputs, returned_values, stacked
 from probe.probes.base import Reading
 
 
@@ -19,6 +20,16 @@ def logits(*probabilities: float) -> Tensor:
 
 def by_metric(readings: list[Reading]) -> dict[str, Reading]:
     return {reading.metric: reading for reading in readings}
+
+
+def test_a_critic_is_asked_for_the_state_or_for_the_stored_action() -> None:
+    states, actions = torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    chosen = discrete(np.array([1, 0], np.int16))
+    assert chosen is not None
+    for found, expected in ((returned_values(states, None), [1, 2]), (returned_values(actions, chosen), [2, 3])):
+        assert found is not None and found.tolist() == expected
+    assert returned_values(actions, None) is None and returned_values(actions, chosen + 1) is None
+    assert discrete(np.array([[1], [0]])) is None and discrete(np.array([0.5, 1.0])) is None
 
 
 def differences(first: dict[str, Tensor], second: dict[str, Tensor], cuts: tuple[int, ...] = ()) -> Differences:

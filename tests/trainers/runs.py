@@ -54,6 +54,51 @@ name = "conv64"
 hidden = 8
 """,
 ).replace("episodes = 2", "episodes = 2\nstep_limit = 5")
+DQN = """
+algorithm = "dqn"
+steps = 128
+
+[environment]
+id = "CartPole-v1"
+
+[network]
+name = "mlp"
+hidden = 16
+
+[dqn]
+environments = 2
+decisions = 32
+train_period = 4
+learning_starts = 8
+capacity = 64
+minibatch = 8
+learning_rate = 1e-2
+gamma = 0.9
+target_period = 16
+epsilon_last = 0.1
+epsilon_steps = 64
+
+[evaluation]
+every = 4
+episodes = 2
+policy = "greedy"
+
+[diagnostics]
+every = 2
+samples = 16
+
+[checkpoints]
+every = 64
+"""
+DQN_ATARI = (
+    DQN.replace("steps = 128", "steps = 96", 1)
+    .replace("decisions = 32", "decisions = 16")
+    .replace("capacity = 64", "capacity = 40")
+    .replace("every = 64", "every = 32")
+    .replace("episodes = 2", "episodes = 1\nstep_limit = 4")
+    .replace('id = "CartPole-v1"', 'id = "atari:Phoenix"\n\n[environment.keywords]\nexact_resume = true\nsize = 84')
+    .replace('name = "mlp"', 'name = "nature"')
+)
 
 
 def configuration(*settings: str, toml: str = CARTPOLE, folder: Path) -> Configuration:

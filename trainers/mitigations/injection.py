@@ -1,5 +1,7 @@
 """Plasticity injection, in the form of the paper."""
 
+from typing import Literal
+
 import torch
 
 from probe.injection import find_cut
@@ -8,7 +10,7 @@ from probe.networks import build
 from probe.trainers.base import Trainer
 from probe.trainers.mitigations.base import register
 from probe.trainers.mitigations.intervening import AtMoments, MomentSettings
-from probe.trainers.moments import reset_moments
+from probe.trainers.moments import adopt_parameters, reset_moments
 
 
 @register("injection")
@@ -17,9 +19,9 @@ class PlasticityInjection(AtMoments):
 
     The output becomes h(theta) [frozen] + h(theta1') [learns] - h(theta2') [frozen], theta1' = theta2' newly drawn: at
     that moment nothing changes, and as many parameters learn as before, theta1' without moments. The encoder before the
-    cut goes on learning through all three. Another injection freezes theta1' too and adds another pair, which costs
-    another two passes through the part. The part must have a hidden nonlinear layer, since a linear one would learn as
-    if nothing had been injected. Source: Nikishin et al. 2023, arXiv:2305.15555.
+    cut goes on learning through all three; a target network gets the same copies. Another injection freezes theta1' too
+    and adds another pair, which costs another two passes through the part. The part must have a hidden nonlinear layer,
+    since a linear one would learn as if nothing had been injected. Source: Nikishin et al. 2023, arXiv:2305.15555.
     """
 
     class Settings(MomentSettings):
@@ -27,6 +29,12 @@ class PlasticityInjection(AtMoments):
 
         cut: str = ""
         """Stage of a module from which on it is injected, such as `encoder.dense`; empty: the last hidden layer."""
+        head_moments: Literal["fresh", "copy"] = "fresh"
+        """Whether theta1' begins without moments, or with those of the parameters that it replaces."""
+        reset_moments: bool = False
+        """Whether the moments of everything are forgotten, as in an ablation of the paper."""
+        all_learn: bool = False
+        """Whether nothing is frozen and all three parts learn, as in another."""
 
     settings: Settings
 
@@ -44,8 +52,18 @@ class PlasticityInjection(AtMoments):
 
     def intervene(self, agent: Trainer, optimizer: torch.optim.Optimizer, rng: torch.Generator) -> None:
         """Injects."""
-        agent.network.inject(self._cut, build(agent.network.spec, rng), agent.step)
+        fresh = build(agent.network.spec, rng)
+        settings = self.settings
+        for network in (agent.network, *agent.copies):
+            network.inject(self._cut, fresh, agent.step, settings.all_learn)
+        for copied in agent.copies:
+            copied.requires_grad_(False)
         stages = [stage for listed in agent.network.branch(self._cut).values() for stage in listed]
         learning = [parameter for stage in stages for parameter in stage.parameters()]
-        reset_moments(optimizer, learning)
+        if settings.all_learn:
+            adopt_parameters(optimizer, agent.network)
+        if settings.head_moments == "fresh":
+            reset_moments(optimizer, learning)
+        if settings.reset_moments:
+            reset_moments(optimizer, list(agent.network.parameters()))
         self.record(agent, sum(parameter.numel() for parameter in learning), cut=self._cut)

@@ -27,6 +27,8 @@ class LinearInjection(AtMoments):
         added = []
         for name in changed:
             added += list(network.inject_output(name, fresh).added.parameters())
+            for copied in agent.copies:
+                copied.inject_output(name, fresh).requires_grad_(False)
         reset_moments(optimizer, added)
         adopt_parameters(optimizer, network)
         self.record(agent, sum(parameter.numel() for parameter in added), layers=changed)

@@ -1,6 +1,6 @@
 """Random shifts of images while learning."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 from jaxtyping import Int, UInt8
@@ -62,6 +62,7 @@ class RandomShift(Mitigation):
         return spec
 
     def batch(self, batch: AnyBatch, rng: torch.Generator) -> AnyBatch:
-        """Shifts every image by itself."""
-        shifts = draw_shifts(len(batch), self.settings.pad, rng)
-        return replace(batch, observations=shifted(batch.observations, shifts))
+        """Shifts every image by itself, those that follow a decision too."""
+        names = [each.name for each in fields(batch) if each.name.endswith("observations")]
+        shifts = {name: draw_shifts(len(batch), self.settings.pad, rng) for name in names}
+        return replace(batch, **{name: shifted(getattr(batch, name), each) for name, each in shifts.items()})

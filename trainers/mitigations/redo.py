@@ -33,14 +33,14 @@ def selected(
 class Redo(Periodic):
     """ReDo: dormant units get new incoming weights, outgoing weights of zero, and no Adam moments of either.
 
-    A unit is dormant where E|h_i| / mean_k E|h_k| <= tau on the last rollout. Its incoming weights and its bias are
-    drawn as the layer's first ones were, its outgoing weights become zero in every layer that reads it. A unit of a
-    convolution is a channel, one of CReLU or Fourier features is a pair. Left alone, and named in a note: units of a
-    residual stream, which the stream's other readers see without the nonlinearity, units that are normalised before
-    they are read, and the outputs.
+    A unit is dormant where E|h_i| / mean_k E|h_k| <= tau on the last rollout, or on the replay. Its incoming weights
+    and its bias are drawn as the layer's first ones were, its outgoing weights become zero in every layer that reads
+    it; a target network follows at its next copy. A unit of a convolution is a channel, one of CReLU or Fourier
+    features is a pair. Left alone, and named in a note: units of a residual stream, which the stream's other readers
+    see without the nonlinearity, units that are normalised before they are read, and the outputs.
     Source: Sokar et al. 2023, arXiv:2302.12902, Algorithm 1, with tau of its DQN setting. Period and sample as in the
     public code of Juliani & Ash 2024, arXiv:2405.19153: 10 updates are 480 optimiser steps of `coinrun`; the paper's
-    DQN has 1,000.
+    DQN, and the preset `phoenix`, have 1,000.
     """
 
     class Settings(PeriodSettings):
@@ -51,7 +51,7 @@ class Redo(Periodic):
         period: int = Field(default=10, ge=1)
         unit: Literal["updates", "optimizer-steps"] = "updates"
         samples: int = Field(default=64, ge=1)
-        """Observations that a score is measured on, evenly spread over the last rollout."""
+        """Observations that a score is measured on, evenly spread over the last rollout or the replay."""
         select: Selection = "dormant"
         """Which units go; `random` and `highest` take as many as are dormant and are negative controls."""
 

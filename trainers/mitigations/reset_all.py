@@ -19,3 +19,4 @@ class ResetAll(AtShift):
         """Resets every module."""
         paths = list(agent.network.spec.modules)
         self.record(agent, renew(agent.network, paths, optimizer, rng), layers=paths)
+        agent.synchronise()

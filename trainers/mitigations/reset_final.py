@@ -20,3 +20,4 @@ class ResetFinal(AtShift):
         """Resets the heads."""
         paths = heads(agent.network.spec)
         self.record(agent, renew(agent.network, paths, optimizer, rng), layers=paths)
+        agent.synchronise()

@@ -53,3 +53,4 @@ class ResetPeriodic(Periodic):
     def intervene(self, agent: Trainer, optimizer: torch.optim.Optimizer, rng: torch.Generator) -> None:
         """Resets the layers."""
         self.record(agent, renew(agent.network, self._paths, optimizer, rng), layers=self._paths)
+        agent.synchronise()

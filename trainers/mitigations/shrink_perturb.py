@@ -34,3 +34,4 @@ class ShrinkPerturb(AtShift):
         paths, settings = list(agent.network.spec.modules), self.settings
         size = renew(agent.network, paths, optimizer, rng, settings.shrink, settings.perturb)
         self.record(agent, size, layers=paths, shrink=settings.shrink, perturb=settings.perturb)
+        agent.synchronise()

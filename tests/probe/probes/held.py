@@ -59,7 +59,8 @@ class HeldObservations(ObservationSet):
         attributes = {"sha256": f"{task:064d}", "task": task}
         super().__init__(Path("memory"), len(observations), tuple(observations.shape[1:]), attributes)
         self._observations = observations
-        self._columns = {"returns": np.full(len(observations), np.nan), **(columns or {})}
+        known = {"returns": np.full(len(observations), np.nan), "actions": np.zeros(len(observations), np.int64)}
+        self._columns = {**known, **(columns or {})}
 
     def batches(self, batch_size: int, samples: int | None = None) -> Any:
         total = self.samples if samples is None else min(samples, self.samples)

@@ -34,7 +34,8 @@ class Made(Subject):
             key: {"function": each.function, "label": each.label, "path": each.path, "position": each.position}
             for key, each in collector.descriptions.items()
         }
-        self._network, self._rows, self._batch, self._columns = network, observations, batch, columns or {}
+        self._network, self._rows, self._batch = network, observations, batch
+        self._columns = {"actions": np.zeros(len(observations), np.int64), **(columns or {})}
         self._modules = ModuleMap.of(modules)
 
     @property

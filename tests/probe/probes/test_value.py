@@ -55,6 +55,24 @@ def test_one_below_every_return_is_a_bias_of_minus_one_and_explains_all() -> Non
     assert {each.samples for each in found} == {50}
 
 
+class ActionValues(nn.Module):
+    """Passes its observations on as the values of actions."""
+
+    def forward(self, observations: Tensor) -> dict[str, Tensor]:
+        return {"critic": observations}
+
+
+def test_of_values_of_actions_that_of_the_stored_action_counts() -> None:
+    returns, actions = noise(50), np.arange(50) % 3
+    given = torch.full((50, 3), 100.0)
+    given[torch.arange(50), torch.from_numpy(actions)] = (returns - 1).float()
+    columns = {"returns": returns.numpy(), "actions": actions}
+    found = list(Value().measure(Made(ActionValues(), given, columns, batch=7)).readings)
+    assert values(found) == pytest.approx([-1, 1, 1, 1], abs=1e-6)
+    foreign = Made(ActionValues(), given, {**columns, "actions": actions + 1})
+    assert {each.reading.status for each in Value().measure(foreign).readings} == {"not_applicable"}
+
+
 def test_the_mean_return_explains_nothing_and_its_negative_less_than_nothing() -> None:
     returns = numbers(1, 2, 6)
     assert explained_variance(torch.full_like(returns, 3.0), returns) == pytest.approx(0)

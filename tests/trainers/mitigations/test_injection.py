@@ -71,6 +71,37 @@ def test_in_the_papers_form_as_many_parameters_learn_as_before_without_moments(t
             assert learnt[name].equal(tensor) == name.startswith("frozen.")
 
 
+def test_moments_can_be_kept_or_forgotten_everywhere(tmp_path: Path) -> None:
+    kept = agent(tmp_path, "injection", *LATE, "mitigation.injection.head_moments=copy", network="conv64")
+    kept.iterate()
+    before = snapshot(kept)
+    inject(kept, "injection")
+    after = snapshot(kept)
+    assert [name for name in before if "/" in name]
+    assert all(after[name].equal(tensor) for name, tensor in before.items() if "/" in name)
+    forgetful = agent(tmp_path, "injection", *LATE, "mitigation.injection.reset_moments=true", network="conv64")
+    forgetful.iterate()
+    inject(forgetful, "injection")
+    assert not [name for name in snapshot(forgetful) if "/" in name]
+
+
+def test_in_the_ablation_all_three_parts_learn_and_resume(tmp_path: Path) -> None:
+    trainer = agent(tmp_path, "injection", *LATE, "mitigation.injection.all_learn=true", network="conv64")
+    trainer.iterate()
+    given, size = inputs(trainer), learned(trainer)
+    expected = outputs(trainer, given)
+    inject(trainer, "injection")
+    assert all(torch.equal(found, expected[name]) for name, found in outputs(trainer, given).items())
+    part = sum(p.numel() for p in trainer.network.get_submodule("frozen.0.original").parameters())
+    assert learned(trainer) == size + 2 * part
+    after = weights(trainer)
+    other = continued(trainer, agent(tmp_path, "injection", *LATE, network="conv64", seed=1), tmp_path)
+    for each in (trainer, other):
+        each.iterate()
+    assert not [name for name, tensor in weights(trainer).items() if tensor.equal(after[name])]
+    assert_equal(snapshot(trainer), snapshot(other))
+
+
 def test_in_the_linear_form_old_and_new_layers_learn(tmp_path: Path) -> None:
     trainer = agent(tmp_path, "injection-linear", *LATE, network="conv64")
     trainer.iterate()
