@@ -26,6 +26,8 @@ def welch_interval(
     total = sum(squares)
     if total == 0:
         return difference, difference
-    freedom = total**2 / sum(s**2 / (len(each) - 1) for s, each in zip(squares, (first, second), strict=True))
+    # Shares, since the squares of very small variances would underflow.
+    shares = [square / total for square in squares]
+    freedom = 1 / sum(share**2 / (len(each) - 1) for share, each in zip(shares, (first, second), strict=True))
     half = float(t.ppf((1 + confidence) / 2, freedom) * total**0.5)
     return difference - half, difference + half

@@ -37,3 +37,10 @@ def test_the_interval_covers_what_it_says_at_few_draws_and_unequal_spread() -> N
     pairs = zip(rng.normal(0, 1, (2000, 4)), rng.normal(1, 3, (2000, 6)), strict=True)
     covered = [low <= 1.0 <= high for low, high in (welch_interval(*pair) for pair in pairs)]
     assert np.mean(covered) == pytest.approx(0.95, abs=0.02)
+
+
+def test_very_small_draws_have_the_interval_of_their_scale() -> None:
+    rng = np.random.default_rng(2)
+    first, second = rng.normal(0, 1, 3), rng.normal(1, 2, 5)
+    ends = welch_interval(1e-120 * first, 1e-120 * second)
+    assert ends == pytest.approx([1e-120 * end for end in welch_interval(first, second)], rel=1e-9, abs=0)
