@@ -13,13 +13,14 @@ from probe.datasets.environments import make
 from probe.errors import ConfigurationError
 from probe.networks import Network, NetworkSpec, build, preset
 from probe.trainers.base import Metrics, NumericalFault, ValueTerms
-from probe.trainers.configuration import Configuration, LearningSettings
+from probe.trainers.configuration import Configuration
 from probe.trainers.learning_rate import learning_rate_factor
 from probe.trainers.machine import autocast
 from probe.trainers.mitigations import Mitigation
 from probe.trainers.moments import learning_parameters
 from probe.trainers.optimiser_state import load_optimiser_state, optimiser_state
 from probe.trainers.replay import Replay
+from probe.trainers.settings import LearningSettings
 from probe.trainers.streams import Streams
 
 _RATE = "optimizer/learning_rate"

@@ -13,10 +13,11 @@ from probe import policies
 from probe.networks import Network, NetworkSpec
 from probe.trainers.agent import Agent
 from probe.trainers.base import Metrics, ValueTerms, mean_gradient_norms, module_norms
-from probe.trainers.configuration import Configuration, DqnSettings
+from probe.trainers.configuration import Configuration
 from probe.trainers.episodes import PLAYED, PlayedEpisodes
 from probe.trainers.mitigations import Mitigation
 from probe.trainers.replay import Replay, Transitions
+from probe.trainers.settings import DqnSettings
 
 _STATISTICS = ("loss/value", "value/mean")
 _EPSILON = "policy/epsilon"

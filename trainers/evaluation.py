@@ -14,8 +14,8 @@ from probe.networks import Network
 from probe.probes.value import explained_variance, value_bias
 from probe.returns import discounted
 from probe.trainers.base import ValueTerms
-from probe.trainers.configuration import EvaluationSettings
 from probe.trainers.machine import autocast
+from probe.trainers.settings import EvaluationSettings
 from probe.trainers.streams import derived_seed
 
 

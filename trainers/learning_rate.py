@@ -1,6 +1,6 @@
 """The course of the learning rate over a run."""
 
-from probe.trainers.configuration import LearningSettings
+from probe.trainers.settings import LearningSettings
 
 
 def learning_rate_factor(settings: LearningSettings, updates: int, total_updates: int) -> float:

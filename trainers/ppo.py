@@ -13,12 +13,13 @@ from probe import policies
 from probe.trainers.advantages import generalised_advantages
 from probe.trainers.agent import Agent
 from probe.trainers.base import Metrics, ValueTerms, mean_gradient_norms, module_norms
-from probe.trainers.configuration import Configuration, PpoSettings
+from probe.trainers.configuration import Configuration
 from probe.trainers.episodes import PLAYED, PlayedEpisodes
 from probe.trainers.machine import autocast
 from probe.trainers.mitigations import Mitigation
 from probe.trainers.rewards import RewardNormaliser
 from probe.trainers.rollout import Decisions, Rollout
+from probe.trainers.settings import PpoSettings
 
 _EPSILON = 1e-8
 _FIRST_RATIO, _EXPLAINED = "policy/first_ratio_deviation", "value/explained_variance"

@@ -11,8 +11,9 @@ from pydantic import Field
 from probe.errors import ConfigurationError
 from probe.files import replace_on_success
 from probe.models import FrozenModel, validated
-from probe.trainers.configuration import ComputeSettings, Configuration, StateSettings, read_toml
+from probe.trainers.configuration import Configuration, read_toml
 from probe.trainers.machine import computes_bfloat16, processor_family, versions
+from probe.trainers.settings import ComputeSettings, StateSettings
 
 NAME = "run.toml"
 _IMAGES = ("conv64", "impala", "nature")

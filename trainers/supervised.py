@@ -12,9 +12,10 @@ from torch.nn.functional import cross_entropy
 from probe.errors import ConfigurationError
 from probe.trainers.agent import Agent
 from probe.trainers.base import Metrics, mean_gradient_norms, module_norms
-from probe.trainers.configuration import Configuration, SupervisedSettings
+from probe.trainers.configuration import Configuration
 from probe.trainers.mitigations import Mitigation
 from probe.trainers.rollout import Batch
+from probe.trainers.settings import SupervisedSettings
 
 _ACCURACY, _LOSS = "accuracy/train", "loss/classification"
 _TASK_ACCURACY = "accuracy/task"

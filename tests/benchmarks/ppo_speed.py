@@ -19,9 +19,10 @@ import torch
 from probe.datasets.environments import make
 from probe.memory import keep_freed_memory
 from probe.networks import build, preset
-from probe.trainers.configuration import Configuration, PpoSettings, load
+from probe.trainers.configuration import Configuration, load
 from probe.trainers.mitigations import make_mitigation
 from probe.trainers.ppo import Ppo
+from probe.trainers.settings import PpoSettings
 from tests.benchmarks.cleanrl.process import CHECKOUT, play_in_a_process
 from tests.trainers.plain_ppo import PlainPpo
 

@@ -8,8 +8,8 @@ from probe.datasets.environments import EnvironmentSpec, VectorEnvironment
 from probe.networks import build, preset
 from probe.trainers import evaluation
 from probe.trainers.base import ValueTerms
-from probe.trainers.configuration import EvaluationSettings
 from probe.trainers.evaluation import Evaluation, evaluate
+from probe.trainers.settings import EvaluationSettings
 
 NETWORK = build(preset("mlp", (4,), 2, 8), torch.Generator().manual_seed(0))
 CARTPOLE = EnvironmentSpec(id="CartPole-v1")

@@ -6,8 +6,9 @@ from probe.errors import ConfigurationError
 from probe.models import FrozenModel
 from probe.networks import NetworkSpec
 from probe.networks.rewriting import normalise_activations
-from probe.trainers.configuration import Configuration, PpoSettings
+from probe.trainers.configuration import Configuration
 from probe.trainers.mitigations.base import Mitigation, register
+from probe.trainers.settings import PpoSettings
 
 
 @register("batchnorm")

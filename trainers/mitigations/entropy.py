@@ -3,8 +3,9 @@
 from pydantic import Field
 
 from probe.models import FrozenModel
-from probe.trainers.configuration import Configuration, PpoSettings
+from probe.trainers.configuration import Configuration
 from probe.trainers.mitigations.base import Mitigation, register
+from probe.trainers.settings import PpoSettings
 
 
 @register("entropy")
