@@ -108,8 +108,10 @@ class Value(Probe):
     needs = "network"
     cost = "costly"
 
-    def observer(self, subject: Subject) -> Observer:
-        """Gathers the values."""
+    def observer(self, subject: Subject) -> Observer | None:
+        """Gathers the values, where there are returns to compare them with."""
+        if not subject.has_returns:
+            return None
         return ValueObserver(subject.count, discrete(subject.column("actions")))
 
     def measure(self, subject: Subject) -> Findings:

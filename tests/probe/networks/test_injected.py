@@ -109,7 +109,7 @@ def test_the_formula_holds_while_it_learns_and_repeated_injections_stack() -> No
         expected = total + head(network, batch)(features)
         torch.testing.assert_close(network(batch)["critic"], expected, rtol=1e-4, atol=1e-5)
     assert [each.model_dump() for each in network.spec.injections] == [
-        {"cut": cut, "step": step} for step in (100, 200, 300)
+        {"cut": cut, "step": step, "all_learn": False} for step in (100, 200, 300)
     ]
 
 
