@@ -8,6 +8,8 @@ import typer
 if TYPE_CHECKING:
     from probe.report import Entry, Report
 
+_FORMATS = "png,svg,pdf,html,csv"
+
 
 def report(
     inputs: Annotated[list[Path], typer.Argument(help="Analysis files, run folders, or folders above several runs.")],
@@ -15,8 +17,12 @@ def report(
         Path | None, typer.Option("--out", help="Folder to write; an earlier report in it is replaced.")
     ] = None,
     formats: Annotated[
-        str, typer.Option("--format", help="Of png, svg, pdf, html, csv and tex, with commas.")
-    ] = "png,svg,pdf,html,csv",
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="Of png, svg, pdf, html, csv and tex, with commas; repeatable. Default: all but tex.",
+        ),
+    ] = None,
     figure: Annotated[
         list[str] | None, typer.Option("--figure", help="A figure's name (`probe list figures`); repeatable.")
     ] = None,
@@ -47,7 +53,7 @@ def report(
         entries = overview(material)
         print(as_json_text({"entries": [_plain(each) for each in entries]})) if as_json else _print_table(entries)
         return
-    names = [name.strip() for name in formats.split(",") if name.strip()]
+    names = [name.strip() for given in formats or [_FORMATS] for name in given.split(",") if name.strip()]
     figures = figure or []
     with progress("Drawing", len(figures) or len(figure_classes()), "figures") as advance:
         written = write_report(material, out, names, figures, style, Settings(tau, layer), lambda: advance(1))

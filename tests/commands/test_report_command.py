@@ -51,9 +51,21 @@ def test_the_terminal_needs_no_folder(inputs: list[str], tmp_path: Path) -> None
 
 
 def test_json_is_all_that_is_printed(inputs: list[str], tmp_path: Path) -> None:
-    arguments = [*inputs, "--out", str(tmp_path / "out"), "--format", "svg", "--figure", "fau", "--json"]
+    arguments = [
+        *inputs,
+        "--out",
+        str(tmp_path / "out"),
+        "--format",
+        "svg",
+        "--format",
+        "csv",
+        "--figure",
+        "fau",
+        "--json",
+    ]
     content = json.loads(CliRunner().invoke(app, arguments).stdout)
-    assert content["figures"] == ["fau"] and content["files"] == ["figures/fau.svg"]
+    assert content["figures"] == ["fau"] and {"figures/fau.svg", "rows.csv"} <= {*content["files"]}
+    assert {Path(name).suffix for name in content["files"]} == {".svg", ".csv"}
     entry = next(each for each in content["entries"] if each["measure"] == "Dead units")
     assert entry["change"] == pytest.approx(entry["last"] - entry["first"])
     assert "entries" in json.loads(CliRunner().invoke(app, [*inputs, "--terminal", "--json"]).stdout)
