@@ -129,7 +129,8 @@ def test_when_the_parent_is_killed_its_runs_save_and_end_and_can_be_resumed(
         process.communicate(timeout=TIMEOUT)
     wait_until(lambda: not list(out.rglob("run.lock")))
     steps = max(saved(out / run) for run in runs) + 128
-    assert all(saved(out / run) >= 3 * 64 for run in runs)
+    # An update's row is written before its state: the third update may have been the one that was broken off.
+    assert all(saved(out / run) >= 2 * 64 for run in runs)
     assert probe("train", exact, "--out", out, "--seeds", "0-1", "--steps", steps, "--resume").code == 0
     settings = ("--set", "compute.threads=1")
     assert probe("train", exact, "--out", whole, "--seeds", "0-1", "--steps", steps, *settings).code == 0
