@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from docs.reproduction import last_layer
 from probe.arrays import NDArray
 from probe.figures.logs import TrainingLog, open_log
 from probe.figures.names import method_name
@@ -16,7 +17,6 @@ from probe.statistics.welch import welch_interval
 FOLDER = Path(__file__).parent
 LAST = 3
 """Evaluations whose mean is a run's test return: the noise of one evaluation of 50 episodes is large."""
-FINAL_LAYER = "encoder.dense_1"
 
 Measures = Mapping[str, Callable[[TrainingLog], float]]
 
@@ -24,11 +24,11 @@ Measures = Mapping[str, Callable[[TrainingLog], float]]
 def main() -> None:
     """Prints the table, then each method's difference from the baseline in test return."""
     logs = [open_log(path.parent) for path in sorted((FOLDER / "runs").glob("*/*/metrics.csv"))]
-    final = _final_rows(FOLDER / "final_layer.csv")
+    final = _last_layer()
     measures: Measures = {
         "Test return": lambda log: float(np.mean(log.logged("return/test")[1][-LAST:])),
         "Zeros in the last encoder layer, %": lambda log: 100 * final[log.method, log.seed, "zero_fraction"],
-        "Dead units there, %": lambda log: 100 * final[log.method, log.seed, "dead"],
+        "Dead units there, %": lambda log: 100 * final[log.method, log.seed, "dead_fraction"],
         "Effective rank there": lambda log: final[log.method, log.seed, "effective_rank"],
         "Value bias": lambda log: float(np.mean(log.logged("value/test_bias")[1][-LAST:])),
         "Drop at the shifts, %": _mean_drop,
@@ -47,10 +47,11 @@ def main() -> None:
         print(f"- {method_name(method)}: {second.mean() - first.mean():+.2f} ({low:+.2f} to {high:+.2f})")
 
 
-def _final_rows(path: Path) -> dict[tuple[str, int, str], float]:
+def _last_layer() -> dict[tuple[str, int, str], float]:
     """Returns the last encoder layer's numbers at the last checkpoint, by method, seed and metric."""
-    with path.open(newline="") as file:
-        return {(row["method"], int(row["seed"]), row["metric"]): float(row["value"]) for row in csv.DictReader(file)}
+    with last_layer.PATH.open(newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: int(row["step"]))
+    return {(row["method"], int(row["seed"]), row["metric"]): float(row["value"]) for row in rows}
 
 
 def _mean_drop(log: TrainingLog) -> float:

@@ -15,10 +15,11 @@ GRID = "#d9d9d9"
 NEUTRAL = "#7f7f7f"
 """The untrained network, and whatever belongs to no method."""
 
-# Okabe & Ito 2008, without black (the ink) and yellow (too pale on white).
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Okabe & Ito 2008, without black (the ink) and yellow (too pale on white); then two of Matplotlib's own, so that the
+# seven methods of `--method all` have a colour each.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#9467BD")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-# Six colours, seven markers and five dashes: 210 methods differ in at least one of them.
+# Eight colours, seven markers and five dashes: 280 methods differ in at least one of them.
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1.5, 1)), (0, (8, 2)))
 
 

@@ -242,7 +242,9 @@ def test_a_line_has_a_few_markers(points: int, place: int) -> None:
 
 def test_many_series_look_different_each() -> None:
     names = [f"method {index}" for index in range(42)]
-    assert len(set(map(str, looks(names).values()))) == 42
+    found = looks(names).values()
+    assert len(set(map(str, found))) == 42
+    assert len({look.colour for look in list(found)[:7]}) == 7
 
 
 # Legibility
