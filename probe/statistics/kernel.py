@@ -1,6 +1,7 @@
 """The compiled form of a batch's sums: every quantity in one pass over the output (numba, extra `fast`).
 
-Each call is single-threaded and releases the interpreter lock, so that several can run side by side.
+It is single-threaded on purpose: it works at the speed of memory already, and starts no thread pool beside PyTorch's.
+The interpreter lock is released.
 """
 
 from collections.abc import Callable

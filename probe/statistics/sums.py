@@ -5,9 +5,7 @@ relative error below 256 * 2**-24 = 1.5e-5 in the worst case, and near 1e-7 as a
 float64. The compiled form (numba, extra `fast`) and the eager one agree within this.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, reduce
-from os import getpid
+from functools import cache
 from types import ModuleType
 
 import numpy as np
@@ -24,8 +22,6 @@ QUANTITIES = (*ADDITIVE, "minimum", "maximum")
 """The rows of a table of sums."""
 _CHUNK = 2**18
 """Values whose squares and signs the eager form holds at a time: 1 MB each, which stays in a core's cache."""
-_SHARE = 2**18
-"""Values that are worth a thread of their own to the compiled form."""
 
 Sums = tuple[NDArray[np.float64], NDArray[np.float64]]
 """The table of sums (quantity, unit), and each sample's sum over positions (batch, unit)."""
@@ -65,26 +61,9 @@ def batch_sums(output: Float[Tensor, "batch ..."]) -> Sums:
 def compiled_sums(values: Float[Tensor, "batch ..."]) -> Sums:
     """The form in numba: float32 on the CPU, in whichever of the two usual layouts it lies.
 
-    Large maps are shared out by samples among as many threads as PyTorch has.
-
     Raises:
         ImportError: numba is not installed.
     """
-    threads = min(torch.get_num_threads(), len(values), values.numel() // _SHARE)
-    if threads < 2 or values.ndim < 4:
-        return _compiled_part(values)
-    pool = _pool(torch.get_num_threads(), getpid())
-    tables, per_sample = zip(*pool.map(_compiled_part, values.tensor_split(threads)), strict=True)
-    return reduce(combine, tables), np.concatenate(per_sample)
-
-
-@cache
-def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """Returns the process's own threads: those of the process that it was forked from are not there."""
-    return ThreadPoolExecutor(threads, thread_name_prefix=f"sums-{process}")
-
-
-def _compiled_part(values: Float[Tensor, "batch ..."]) -> Sums:
     from probe.statistics import kernel
 
     rows = _rows(values)

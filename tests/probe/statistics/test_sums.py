@@ -47,23 +47,6 @@ def test_maps_in_any_layout(form: Callable[[Tensor], Sums], layout: str, shift: 
     assert_agree(form(laid), reference(values))
 
 
-@pytest.mark.skipif(sums._kernel() is None, reason="no numba")
-@pytest.mark.parametrize("layout", ["contiguous", "channels last"])
-def test_threads_share_out_large_maps_and_change_nothing(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = LAYOUTS[layout](torch.randn((7, 6, 20, 20), generator=torch.Generator().manual_seed(0)))
-    values[3, 2, 1, 1] = 50.0
-    alone = compiled_sums(values)
-    monkeypatch.setattr(sums, "_SHARE", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    parts = []
-    monkeypatch.setattr(sums, "_compiled_part", lambda part, own=sums._compiled_part: parts.append(part) or own(part))
-    shared = compiled_sums(values)
-    assert sorted(len(part) for part in parts) == [2, 2, 3]
-    np.testing.assert_array_equal(shared[1], alone[1])
-    np.testing.assert_allclose(shared[0], alone[0], rtol=1e-12)
-    assert_agree(shared, reference(values))
-
-
 @pytest.mark.parametrize("form", FORMS)
 @settings(max_examples=30, deadline=None)
 @given(rows=st.integers(1, 600), units=st.integers(1, 40), time=st.integers(0, 3), seed=st.integers(0, 100))
