@@ -113,7 +113,8 @@ def test_ctrl_c_saves_every_run_and_prints_the_one_command_that_resumes(preset: 
     assert process.returncode == 130 and "Traceback" not in error
     assert f"probe train {preset} --out {out} {' '.join(WITHOUT_END)} --resume" in error
     for run, pid in zip(runs, pids, strict=True):
-        assert saved(run) == 64 * updates(run)
+        # A row is written before its state: one that Ctrl-C came upon in between is cut off again on resume.
+        assert updates(run) - saved(run) // 64 in (0, 1)
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
 
