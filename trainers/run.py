@@ -18,6 +18,7 @@ from probe.trainers.configuration import Configuration
 from probe.trainers.dqn import Dqn
 from probe.trainers.evaluation import evaluate
 from probe.trainers.folder import RunFolder, keeps
+from probe.trainers.interruption import held_back
 from probe.trainers.lock import FolderLock
 from probe.trainers.logs import Logs
 from probe.trainers.mitigations import Combination, make_mitigation
@@ -165,8 +166,9 @@ class TrainingRun:
             metrics |= self._evaluate()
         counters = {name: getattr(trainer, name) for name in ("step", "frames", "updates", "task")}
         # A checkpoint comes before the state that says it is there, and the logs before the state that has their size.
-        self._logs.write(counters, metrics)
-        self._save_what_is_due()
+        with held_back():
+            self._logs.write(counters, metrics)
+            self._save_what_is_due()
         notes, self._notes = self._notes + trainer.notes, []
         trainer.notes.clear()
         return Report(trainer.step, metrics, notes)
