@@ -10,7 +10,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Lets Ctrl-C and SIGTERM act at the end of the block, by the handlers from before it.
+    """Lets Ctrl-C and SIGTERM act at the end of the block, by the handlers from before it; an ignored one stays so.
 
     Handlers are replaced, not masks: another thread of the process may take a signal that the main thread blocks.
     """
@@ -18,10 +18,12 @@ def held_back() -> Iterator[None]:
         yield  # signals act in the main thread alone
         return
     arrived: list[int] = []
-    before = {each: handler for each in _SIGNALS if (handler := signal.getsignal(each)) is not None}
-    for each in before:
-        signal.signal(each, lambda number, _: arrived.append(number))
+    handlers = {each: signal.getsignal(each) for each in _SIGNALS}
+    # Were an ignored signal noted too, it would come before the one that counts.
+    before = {each: handler for each, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
     try:
+        for each in before:
+            signal.signal(each, lambda number, _: arrived.append(number))
         yield
     finally:
         for each, handler in before.items():

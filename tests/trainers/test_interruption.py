@@ -36,3 +36,17 @@ def test_an_ignored_signal_stays_ignored() -> None:
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_an_ignored_signal_does_not_stand_before_another() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    told: list[str] = []
+    ending = signal.signal(signal.SIGTERM, lambda *_: told.append("ended"))
+    try:
+        with held_back():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+        assert told == ["ended"]
+    finally:
+        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGTERM, ending)
