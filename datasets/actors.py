@@ -7,14 +7,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from gymnasium import Space
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
+from torch import Tensor
 
 from probe.checkpoints import Checkpoint
 from probe.datasets.environments import VectorEnvironment
 from probe.errors import ConfigurationError
-from probe.policies import Mode, act, preferences
+from probe.outputs import named_outputs
+from probe.policies import epsilon_greedy, sample
 
 Array = NDArray[Any]
 Kind = Literal["pooled", "matched"]
@@ -47,26 +48,54 @@ def checkpoint_actor(environment: VectorEnvironment, checkpoint: Checkpoint, see
     """Returns an actor that draws from a checkpoint's policy as it did in training, in eval mode and float32.
 
     Raises:
-        ConfigurationError: the network has another number of actions than the environment.
-        ShapeError: its observations have another shape; raised by the first action.
+        ConfigurationError: its actions are not the environment's, or how they are drawn is not known; raised by the
+            first action.
+        ShapeError: its observations have another shape; likewise.
     """
-    network, epsilon = checkpoint.network(), checkpoint.exploration
+    network = checkpoint.network()
     generator = torch.Generator().manual_seed(int(np.random.default_rng([seed, 1]).integers(2**63)))
-    space = environment.single_action_space
+    choose = _discrete if isinstance(environment.single_action_space, Discrete) else _continuous
 
-    def choose(observations: Array) -> Array:
+    def act(observations: Array) -> Array:
         with torch.no_grad(), _one_thread():
-            outputs = network(checkpoint.prepare(torch.from_numpy(observations)))
-        offered = preferences(outputs).shape[-1]
-        if not isinstance(space, Discrete) or offered != space.n:
-            raise ConfigurationError(
-                f"{checkpoint.path}: its policy has {offered} actions, {environment.specification.id} offers "
-                f"{_described(space)}. Collect from the environment that it was trained in."
-            )
-        mode: Mode = "sample" if epsilon is None else "epsilon-greedy"
-        return np.asarray(act(outputs, mode, generator, epsilon or 0.0).numpy() + space.start)
+            outputs = named_outputs(network, checkpoint.prepare(torch.from_numpy(observations)))
+        return choose(environment, checkpoint, outputs, generator)
 
-    return Actor(checkpoint.digest, "matched", choose)
+    return Actor(checkpoint.digest, "matched", act)
+
+
+def _discrete(
+    environment: VectorEnvironment, checkpoint: Checkpoint, outputs: dict[str, Tensor], generator: torch.Generator
+) -> Array:
+    """Draws from the logits `actor`, or takes the best of the one output that has a value for each action."""
+    space: Any = environment.single_action_space
+    named = {"actor": outputs["actor"]} if "actor" in outputs else outputs
+    fitting = [each for each in named.values() if each.shape[1] == space.n]
+    if len(fitting) != 1:
+        offered = " or ".join(str(each.shape[1]) for each in named.values())
+        raise ConfigurationError(
+            f"{checkpoint.path}: its policy has {offered} actions, {environment.specification.id} offers {space.n}. "
+            "Collect from the environment that it was trained in."
+        )
+    if "actor" in outputs:
+        chosen = sample(fitting[0], generator)
+    else:
+        chosen = epsilon_greedy(fitting[0], checkpoint.exploration or 0.0, generator)
+    return np.asarray(chosen.numpy() + space.start)
+
+
+def _continuous(
+    environment: VectorEnvironment, checkpoint: Checkpoint, outputs: dict[str, Tensor], generator: torch.Generator
+) -> Array:
+    """Draws as the checkpoint knows how, within the environment's bounds."""
+    space = environment.single_action_space
+    drawn = checkpoint.draw(outputs, generator)
+    if not isinstance(space, Box) or drawn is None or tuple(drawn.shape[1:]) != space.shape:
+        raise ConfigurationError(
+            f"{checkpoint.path}: how its policy draws the actions of {environment.specification.id}, {space}, is not "
+            "known. Collect with --policy random, or from the environment that it was trained in."
+        )
+    return np.clip(drawn.numpy(), space.low, space.high)
 
 
 @contextmanager
@@ -78,7 +107,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _described(space: Space[Any]) -> str:
-    return str(space.n) if isinstance(space, Discrete) else str(space)

@@ -3,20 +3,17 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from probe.capture import Layer, capture
+from probe.capture import Layer
 from probe.checkpoints import Hints, Series, is_checkpoint, open_checkpoint, open_series
 from probe.checkpoints.base import NONE
 from probe.checkpoints.native import NativeCheckpoint, read_header
 from probe.errors import FileError, ProbeError
-from probe.inputs import blank_observation
+from probe.layers import check_modules, hidden_layers
 from probe.modules import ModuleMap
 from probe.recorded import is_recorded
 
@@ -144,32 +141,22 @@ def _checkpoint(path: Path, verify: bool, hints: Hints | None) -> Description:
         "modules": ", ".join(modules.names) or "none told by names",
     }
     if shape is not None:
-        blank = checkpoint.prepare(blank_observation(shape))
-        facts["nonlinearities"] = _counted(layers_by_module(checkpoint.network(), modules, blank))
+        check_modules([checkpoint], shape)
+        facts["nonlinearities"] = _counted(modules, [each.layer for each in hidden_layers(checkpoint, shape)])
     return Description("checkpoint", facts, [_changed(path)] if verify and not checkpoint.verify() else [])
 
 
-@torch.no_grad()
-def layers_by_module(network: nn.Module, modules: ModuleMap, batch: Tensor) -> dict[str, list[Layer]]:
-    """Runs a batch and returns the nonlinearities found in each module, in call order; an empty list where none is."""
-    found: dict[str, list[Layer]] = {module: [] for module in modules.names}
-
-    def note(layer: Layer, *_: Any) -> None:
-        found.setdefault(modules.module_of(layer.id), []).append(layer)
-
-    with capture(network, note) as outputs:
-        network(batch)
-    return {module: [each for each in layers if each.id not in outputs.layers] for module, layers in found.items()}
-
-
-def _counted(found: Mapping[str, Sequence[Layer]]) -> str:
+def _counted(modules: ModuleMap, layers: Sequence[Layer]) -> str:
     """Returns how many nonlinearities of which kind each module has, and where none was found."""
+    found: dict[str, list[Layer]] = {module: [] for module in modules.names}
+    for layer in layers:
+        found.setdefault(modules.module_of(layer.id), []).append(layer)
     parts = []
-    for module, layers in found.items():
-        counts = Counter(layer.function for layer in layers)
+    for module, inside in found.items():
+        counts = Counter(layer.function for layer in inside)
         if counts:
             parts.append(f"{module}: {', '.join(f'{count} {function}' for function, count in counts.items())}")
-    empty = ", ".join(module for module, layers in found.items() if not layers)
+    empty = ", ".join(module for module, inside in found.items() if not inside)
     if empty:
         parts.append(f"none found in {empty} (linear, or to declare with `probe analyze --activation NAME=FUNCTION`)")
     return "; ".join(parts)

@@ -14,6 +14,7 @@ from probe.errors import ConfigurationError, FileError
 from probe.examination import ProbeItem, controls, examine, pieces, probe_items, readings_of_text, set_items
 from probe.execution import run
 from probe.inputs import blank_observation
+from probe.layers import check_modules
 from probe.matched import MatchedObservations, refuse_comparisons
 from probe.measurement import Measurement, WorkItem, measure
 from probe.observations import ObservationSet
@@ -190,8 +191,8 @@ def plan(
         FileError: `out` is something else than an analysis file.
         ShapeError: an observation set does not fit a network.
         UnknownNameError: a declaration names an unknown nonlinearity.
-        ConfigurationError: a declaration matches nothing, or `out` was made with others; or a probe compares networks
-            on the same observations, and there are matched ones only.
+        ConfigurationError: a declaration, or what a user said of modules, matches nothing; or `out` was made with other
+            declarations; or a probe compares networks on the same observations, and there are matched ones only.
     """
     declared = dict(sorted((activations or {}).items()))
     if declared:
@@ -202,6 +203,8 @@ def plan(
     refuse_comparisons(probes, data)
     items: list[WorkItem] = []
     examinations: list[ProbeItem] = []
+    for shape in dict.fromkeys(observations.observation_shape for observations in data):
+        check_modules([each.checkpoints[0] for each in series], shape)
     ordered = sorted(data, key=lambda observations: (observations.task, observations.digest))
     for each in series:
         by_set: list[list[WorkItem]] = []

@@ -43,6 +43,13 @@ def sample(logits: Float[Tensor, "batch action"], generator: torch.Generator) ->
     return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator).squeeze(-1)
 
 
+def gaussian(
+    mean: Float[Tensor, "batch action"], log_std: Float[Tensor, "batch action"], generator: torch.Generator
+) -> Float[Tensor, "batch action"]:
+    """Draws a continuous action from the normal distribution of a mean and the log of a deviation."""
+    return mean + log_std.exp() * torch.randn(mean.shape, generator=generator)
+
+
 def log_probabilities(logits: Float[Tensor, "batch action"], actions: Int[Tensor, "batch"]) -> Float[Tensor, "batch"]:
     """Returns log softmax(logits) at the actions, in nats."""
     return logits.log_softmax(dim=-1).gather(-1, actions.unsqueeze(-1)).squeeze(-1)

@@ -1,10 +1,12 @@
 """What a checkpoint and a series of checkpoints are, whatever wrote them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from probe.modules import ModuleMap
@@ -41,6 +43,13 @@ class Checkpoint(ABC):
     @property
     def exploration(self) -> float | None:
         """With which probability a random action was taken beside the best one; None where actions were drawn."""
+        return None
+
+    def draw(self, outputs: Mapping[str, Tensor], generator: torch.Generator) -> Tensor | None:
+        """Draws continuous actions from a network's outputs as in training, in the environment's units.
+
+        They may lie outside of the environment's bounds. None where it is not known how they are drawn.
+        """
         return None
 
     @abstractmethod

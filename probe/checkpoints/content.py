@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from probe.checkpoints.layout import Layout
 from probe.checkpoints.stacks import Tensors
 from probe.modules import ModuleMap
+from probe.policies import gaussian
 
 
 class Policy(ABC):
@@ -23,6 +25,17 @@ class Policy(ABC):
     @abstractmethod
     def build(self, tensors: Tensors) -> nn.Module:
         """Builds it, without values."""
+
+    @property
+    def exploration(self) -> float | None:
+        """With which probability a random action was taken beside the best one; None where actions were drawn."""
+        return None
+
+    def draw(self, outputs: Mapping[str, Tensor], generator: torch.Generator) -> Tensor | None:
+        """Draws continuous actions from its network's outputs, in the environment's units; None where it cannot."""
+        if "mean" not in outputs or "log_std" not in outputs:
+            return None
+        return gaussian(outputs["mean"], outputs["log_std"], generator)
 
 
 @dataclass(frozen=True)

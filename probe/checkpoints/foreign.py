@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,6 +111,21 @@ class ForeignCheckpoint(Checkpoint):
         """Those that the format knows, else what the names tell; the user's own patterns come before."""
         known = guess_modules(self.names) if self._known is None else self._known
         return known.with_chosen(self.hints.modules)
+
+    @property
+    def exploration(self) -> float | None:
+        """With which probability the agent took a random action beside the best one, where its file says it."""
+        return None if self._behaviour is None else self._behaviour.exploration
+
+    def draw(self, outputs: Mapping[str, Tensor], generator: torch.Generator) -> Tensor | None:
+        """Draws continuous actions as the policy that the file or its shapes tell; None of the user's own network."""
+        return None if self._behaviour is None else self._behaviour.draw(outputs, generator)
+
+    @cached_property
+    def _behaviour(self) -> Policy | None:
+        """The policy that the file or its shapes tell."""
+        content = read_content(self.path, self.hints.trust_pickle)
+        return None if self.hints.model is not None or content.program is not None else self._policy(content)
 
     def network(self) -> nn.Module:
         """Builds the network and loads the tensors, float32, in eval mode.

@@ -63,7 +63,7 @@ def parse_hints(
     return Hints(
         model=model,
         model_args={name: _value(text) for name, text in (_pair("--model-args", t, "hidden=64") for t in model_args)},
-        modules={name: (*globs, *(f"{glob}.*" for glob in globs)) for name, globs in patterns.items()},
+        modules=patterns,
         series_by=_checked(series_by),
         layout=layout,  # type: ignore[arg-type]  # one of the two, as checked above
         mean=None if mean is None else _statistics(mean, "obs_mean"),

@@ -6,10 +6,12 @@ The fields are JSON; objects stand in them as a pickle, which is never opened, b
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from probe.checkpoints.archives import read_member
 from probe.checkpoints.content import Content, Policy
@@ -19,14 +21,19 @@ from probe.checkpoints.sb3_networks import ActorCritic, ActorWithQ, QNetwork
 from probe.checkpoints.stacks import Tensors
 from probe.errors import FileError
 from probe.modules import ModuleMap
+from probe.policies import gaussian
 
 MEMBERS = frozenset({"data", "policy.pth"})
 """What makes a zip file one of these."""
 _OWN_MODEL = "Give the network with --model."
 _ON_POLICY = ("stable_baselines3.common.policies", "sb3_contrib.common.maskable.policies")
 _STOCHASTIC = ("stable_baselines3.sac.policies", "sb3_contrib.tqc.policies")
-_VALUES = {"stable_baselines3.dqn.policies": "q_net", "sb3_contrib.qrdqn.policies": "quantile_net"}
+_QUANTILE_MODULE, _QUANTILES = "sb3_contrib.qrdqn.policies", 200
+"""QR-DQN's, and how many quantiles it has by default."""
+_VALUES = {"stable_baselines3.dqn.policies": "q_net", _QUANTILE_MODULE: "quantile_net"}
 _DETERMINISTIC = ("stable_baselines3.td3.policies",)
+_LOG_STD = (-20.0, 2.0)
+"""Between which SAC keeps the log of its deviation."""
 _KNOWN = (*_ON_POLICY, *_STOCHASTIC, *_VALUES, *_DETERMINISTIC)
 _ACTIVATIONS = {
     f"<class 'torch.nn.modules.activation.{cls.__name__}'>": cls
@@ -129,10 +136,38 @@ class Sb3Policy(Policy):
 
     def _network(self, module: str, tensors: Tensors, activation: Callable[[], nn.Module]) -> nn.Module:
         if module in _VALUES:
-            return QNetwork(tensors, activation, _VALUES[module])
+            quantiles = _kwargs(self.fields).get("n_quantiles", _QUANTILES) if module == _QUANTILE_MODULE else 1
+            return QNetwork(tensors, activation, _VALUES[module], quantiles)
         if module in _ON_POLICY:
             return ActorCritic(tensors, activation, self._discrete, self.shared)
         return ActorWithQ(tensors, activation, module in _STOCHASTIC, self.shared)
+
+    @property
+    def exploration(self) -> float | None:
+        """The epsilon of DQN and QR-DQN when the file was written."""
+        rate = self.fields.get("exploration_rate")
+        return float(rate) if isinstance(rate, int | float) and _module(self.fields) in _VALUES else None
+
+    def draw(self, outputs: Mapping[str, Tensor], generator: torch.Generator) -> Tensor | None:
+        """Draws continuous actions; of TD3 the actor's own, since the noise that was added is no readable field."""
+        if _module(self.fields) in _ON_POLICY:
+            return super().draw(outputs, generator)
+        if (bounds := self.action_bounds) is None:
+            return None
+        within = outputs["mean"]
+        if _module(self.fields) in _STOCHASTIC:
+            within = gaussian(within, outputs["log_std"].clamp(*_LOG_STD), generator).tanh()
+        low, high = bounds
+        return low + (within + 1) / 2 * (high - low)
+
+    @property
+    def action_bounds(self) -> tuple[Tensor, Tensor] | None:
+        """The least and the largest continuous action; None where they are not readable."""
+        space = _table(self.fields, "action_space")
+        shape = space.get("_shape")
+        count = prod(shape) if isinstance(shape, list) else 0
+        low, high = (_numbers(space, name, count) for name in ("low", "high"))
+        return None if low is None or high is None or not _is_class(space, "Box") else (low, high)
 
     @property
     def _discrete(self) -> bool:
@@ -182,6 +217,18 @@ def _kwargs(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _module(fields: Mapping[str, Any]) -> str:
     return str(_table(fields, "policy_class").get("__module__", ""))
+
+
+def _numbers(space: Mapping[str, Any], name: str, count: int) -> Tensor | None:
+    """Returns a bound of a space, which stands there as NumPy prints it; None where it cannot be read."""
+    for text in (str(space.get(name, "")), str(space.get(f"{name}_repr", ""))):
+        try:
+            found = [float(word) for word in text.strip("[]").split()]
+        except ValueError:  # long arrays are printed with dots
+            continue
+        if len(found) in (1, count):
+            return torch.tensor(found)
+    return None
 
 
 def _class(space: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ def _extractor(tensors: Tensors, path: str) -> nn.Module:
 
 
 class ActorCritic(nn.Module):
-    """Of A2C, PPO and their kin. Outputs: `actor` logits, or `mean` of continuous actions, and `critic`."""
+    """Of A2C, PPO and their kin. Outputs: `actor` logits, or `mean` and `log_std` of actions, and `critic`."""
 
     def __init__(self, tensors: Tensors, activation: Activation, discrete: bool, shared: bool) -> None:
         """Builds it; with `shared`, actor and critic have one feature extractor.
@@ -70,10 +70,11 @@ class ActorCritic(nn.Module):
         for_actor = self.features_extractor(observations)
         for_critic = for_actor if self.shared else self.vf_features_extractor(observations)
         actor, critic = self.mlp_extractor["policy_net"](for_actor), self.mlp_extractor["value_net"](for_critic)
-        return {
-            "actor" if self.discrete else "mean": self.action_net(actor),
-            "critic": self.value_net(critic).squeeze(-1),
-        }
+        outputs = {"actor" if self.discrete else "mean": self.action_net(actor)}
+        # A deviation that depends on the state (gSDE) is a matrix.
+        if "log_std" in self._parameters and self.log_std.ndim == 1:
+            outputs["log_std"] = self.log_std.expand_as(outputs["mean"])
+        return {**outputs, "critic": self.value_net(critic).squeeze(-1)}
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draws all weights as the library does: orthogonal, with a small output of the actor."""
@@ -86,15 +87,16 @@ class ActorCritic(nn.Module):
 
 
 class QNetwork(nn.Module):
-    """Of DQN and QR-DQN. Output: `q_values`, of QR-DQN every quantile of each."""
+    """Of DQN and QR-DQN. Output: `critic`, the value of each action, of QR-DQN the mean of its quantiles."""
 
-    def __init__(self, tensors: Tensors, activation: Activation, name: str) -> None:
-        """Builds it; `name` is `q_net` or `quantile_net`.
+    def __init__(self, tensors: Tensors, activation: Activation, name: str, quantiles: int) -> None:
+        """Builds it; `name` is `q_net` or `quantile_net`, and of each action there are so many `quantiles`.
 
         Raises:
             ValueError: the tensors are another network's.
         """
         super().__init__()
+        self.quantiles = quantiles
         extractor = _extractor(tensors, f"{name}.{_FEATURES}")
         self.name = name
         self.add_module(
@@ -105,11 +107,12 @@ class QNetwork(nn.Module):
     def forward(self, observations: Tensor) -> dict[str, Tensor]:
         """Runs the network."""
         features = self.get_submodule(f"{self.name}.{_FEATURES}")(observations)
-        return {"q_values": self.get_submodule(f"{self.name}.{self.name}")(features)}
+        values: Tensor = self.get_submodule(f"{self.name}.{self.name}")(features)
+        return {"critic": values.unflatten(1, (self.quantiles, -1)).mean(dim=1) if self.quantiles > 1 else values}
 
 
 class ActorWithQ(nn.Module):
-    """Of SAC, TD3, DDPG and TQC. Outputs: `mean` of the actions before any squashing, and `critic0`, `critic1`, ...
+    """Of SAC, TD3, DDPG and TQC. Outputs: `mean` of the actions, of SAC before the squashing, with `log_std`; critics.
 
     The critics are given the actor's mean action.
     """
@@ -144,12 +147,15 @@ class ActorWithQ(nn.Module):
     def forward(self, observations: Tensor) -> dict[str, Tensor]:
         """Runs the actor, and the critics on its mean action."""
         features = self.actor[_FEATURES](observations)
+        outputs = {}
         if self.stochastic:
-            mean = self.actor["mu"](self.actor["latent_pi"](features))
+            latent = self.actor["latent_pi"](features)
+            mean, outputs["log_std"] = self.actor["mu"](latent), self.actor["log_std"](latent)
             # tanh, in a form that is not taken for a nonlinearity of the network.
             action = 1 - 2 / (torch.exp(2 * mean) + 1)
         else:
             mean = action = self.actor["mu"](features)
         pair = torch.cat([self.critic[_FEATURES](observations), action], dim=1)
         critics = [name for name in self.critic if name != _FEATURES]
-        return {"mean": mean, **{name.replace("qf", "critic"): self.critic[name](pair) for name in critics}}
+        outputs |= {name.replace("qf", "critic"): self.critic[name](pair) for name in critics}
+        return {"mean": mean, **outputs}
