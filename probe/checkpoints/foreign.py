@@ -22,6 +22,7 @@ from probe.checkpoints.formats import read_content
 from probe.checkpoints.hints import Hints
 from probe.checkpoints.hub import weight_files
 from probe.checkpoints.layout import Layout, Shape, fitted, scaled
+from probe.checkpoints.normalisation import Normalisation
 from probe.checkpoints.roles import guess_modules
 from probe.errors import FileError, ShapeError, UnknownNameError
 from probe.modules import ModuleMap
@@ -31,8 +32,6 @@ _ACTIVATION = "activation"
 _BLOCK = 1 << 20
 _SIDES = (84, 64, 96, 128, 224, 32)
 """Heights and widths that are tried where only the channels of an image are known."""
-_EPSILON, _CLIP = 1e-8, 10.0
-"""Of Stable-Baselines3's VecNormalize, by default."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +62,24 @@ class ForeignCheckpoint(Checkpoint):
         self._known = None if hints.model else content.modules
         self._identity = Identity(path.stem, "", content.seed or 0, content.step or 0)
         self._layouts: dict[Shape, Layout] = {}
+        self._normalisation: Normalisation | None = None
 
-    def identify(self, identity: Identity, layouts: dict[Shape, Layout], remarks: tuple[str, ...] = ()) -> None:
+    def identify(
+        self,
+        identity: Identity,
+        layouts: dict[Shape, Layout],
+        normalisation: Normalisation | None = None,
+        remarks: tuple[str, ...] = (),
+    ) -> None:
         """Says which checkpoint of which run this is.
 
         Args:
             identity: Run, method, seed and step.
             layouts: What checkpoints of the same network share: how observations of a shape reach it.
+            normalisation: How the agent saw its observations.
             remarks: What the user should know of the series.
         """
-        self._identity, self._layouts = identity, layouts
+        self._identity, self._layouts, self._normalisation = identity, layouts, normalisation
         self.remarks = (*self.remarks, *remarks)
 
     @property
@@ -89,13 +96,13 @@ class ForeignCheckpoint(Checkpoint):
                 while block := file.read(_BLOCK):
                     sha.update(block)
         hints, identity = self.hints, self._identity
-        said = [
+        said: list[Any] = [
             hints.model,
             repr(sorted(hints.model_args.items())),
             hints.layout,
             source_digest(hints.model) if hints.model else "",
         ]
-        said += [None if each is None else each.tolist() for each in (hints.mean, hints.variance)]
+        said.append(None if self._normalisation is None else self._normalisation.identity)
         sha.update(json.dumps([identity.run, identity.method, identity.seed, identity.step, *said]).encode())
         return sha.hexdigest()
 
@@ -161,7 +168,8 @@ class ForeignCheckpoint(Checkpoint):
         shape = tuple(batch.shape[1:])
         if shape not in self._layouts:
             self._layouts[shape] = self._layout(shape)
-        return self._normalised(self._layouts[shape].apply(batch))
+        given = self._layouts[shape].apply(batch)
+        return given if self._normalisation is None else self._normalisation.apply(given)
 
     def notes(self, shape: Shape | None = None) -> tuple[str, ...]:
         """Returns what was assumed, for observations of a shape, as sentences."""
@@ -241,18 +249,6 @@ class ForeignCheckpoint(Checkpoint):
         orders = [False, True] if self.hints.layout is None else [self.hints.layout == "chw"]
         found = fitted(network, shape, [Layout(channels_first=first) for first in orders], str(self.path))
         return scaled(network, shape, found)
-
-    def _normalised(self, batch: Tensor) -> Tensor:
-        mean, variance = self.hints.mean, self.hints.variance
-        if mean is None or variance is None:
-            return batch
-        if batch.ndim != 2 or mean.shape != tuple(batch.shape[1:]) or variance.shape != mean.shape:
-            raise ShapeError(
-                f"--obs-mean has shape {mean.shape} and --obs-var {variance.shape}; the observations are "
-                f"{tuple(batch.shape[1:])}. Statistics of each feature of a vector are expected."
-            )
-        scale = torch.from_numpy(variance + _EPSILON).sqrt()
-        return ((batch - torch.from_numpy(mean)) / scale).clamp(-_CLIP, _CLIP).float()
 
 
 def _other_shape(path: Path, layout: Layout, shape: Shape) -> str:

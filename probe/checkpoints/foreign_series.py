@@ -10,6 +10,7 @@ from probe.checkpoints.base import Series
 from probe.checkpoints.foreign import ForeignCheckpoint, Identity
 from probe.checkpoints.hints import Hints
 from probe.checkpoints.layout import Layout, Shape
+from probe.checkpoints.normalisation import Normalisation, read_vecnormalize
 from probe.checkpoints.steps import step_of_name, template
 from probe.errors import FileError
 
@@ -111,20 +112,38 @@ def _series(group: Named, placed: Sequence[_Placed], run: tuple[str, str, int | 
     first = ordered[0].checkpoint
     method = script or first.algorithm or first.format
     chosen = seed if seed is not None else first.stored_seed or 0
-    remarks += _unnormalised(first.path.parent) if first.hints.mean is None else ()
+    normalisations, said = _normalisations([each.step for each in ordered], first.path.parent, first.hints)
     layouts: dict[Shape, Layout] = {}
     for each in ordered:
-        each.checkpoint.identify(Identity(name, method, chosen, each.step), layouts, remarks)
+        identity = Identity(name, method, chosen, each.step)
+        each.checkpoint.identify(identity, layouts, normalisations.get(each.step), (*remarks, *said))
     checkpoints = tuple(each.checkpoint for each in ordered)
     return Series(first.path.parent, name, method, chosen, checkpoints)
 
 
-def _unnormalised(folder: Path) -> tuple[str, ...]:
-    """Says where the statistics lie that an agent's observations were normalised with: pickles, which stay closed."""
+def _normalisations(
+    steps: Sequence[int], folder: Path, hints: Hints
+) -> tuple[dict[int, Normalisation], tuple[str, ...]]:
+    """Returns how an agent saw its observations at each step, and what the user should know of that.
+
+    What Stable-Baselines3 and rl-zoo3 keep beside checkpoints are pickles, which stay closed without the user's word.
+    """
+    if hints.mean is not None and hints.variance is not None:
+        return dict.fromkeys(steps, Normalisation(hints.mean, hints.variance, "--obs-mean, --obs-var")), ()
     found = sorted((*folder.glob("*vecnormalize*.pkl"), *folder.glob("*/vecnormalize.pkl")))
     if not found:
-        return ()
-    return (f"{found[0].name} lies beside it, so the agent saw normalised observations: give --obs-mean and --obs-var",)
+        return {}, ()
+    if not hints.trust_pickle:
+        beside = f"{found[0].name} lies beside it, so the agent saw normalised observations"
+        return {}, (f"{beside}: give --obs-mean and --obs-var, or --trust-pickle to read it",)
+    by_step = {step_of_name(path.stem): path for path in found}
+    general = by_step.get(None, found[-1])
+    chosen = {step: by_step.get(step, general) for step in steps}
+    read = {path: read_vecnormalize(path) for path in dict.fromkeys(chosen.values())}
+    known = {step: statistics for step, path in chosen.items() if (statistics := read[path]) is not None}
+    others = sorted(step for step in known if step not in by_step)
+    when = f", at steps {others[0]:,} to {others[-1]:,} with {general.name}, saved at another time" if others else ""
+    return known, (f"observations are normalised with the statistics that lie beside it{when}",) if known else ()
 
 
 def _without_copies(placed: Sequence[_Placed]) -> tuple[list[_Placed], tuple[str, ...]]:

@@ -108,7 +108,7 @@ class QNetwork(nn.Module):
         """Runs the network."""
         features = self.get_submodule(f"{self.name}.{_FEATURES}")(observations)
         values: Tensor = self.get_submodule(f"{self.name}.{self.name}")(features)
-        return {"critic": values.unflatten(1, (self.quantiles, -1)).mean(dim=1) if self.quantiles > 1 else values}
+        return {"critic": values.reshape(len(values), self.quantiles, -1).mean(dim=1) if self.quantiles > 1 else values}
 
 
 class ActorWithQ(nn.Module):

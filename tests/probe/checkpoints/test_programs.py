@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from probe.checkpoints import Hints, open_checkpoint, open_series
 from probe.errors import FileError
@@ -74,6 +75,40 @@ def test_an_exported_program_is_its_own_network_on_the_users_word(tmp_path: Path
     for batch in (BATCH, BATCH[:2]):
         theirs = hooked(network, lambda batch=batch: network(batch))
         assert_same(captured(checkpoint, batch), {"1:relu": theirs["1"]})
+
+
+class Fixed(nn.Module):
+    """Writes the size of its batch into its program, in the ways that scripts do."""
+
+    def __init__(self, broken: bool = False) -> None:
+        super().__init__()
+        self.conv, self.head, self.broken = nn.Conv2d(3, 4, 3), nn.Linear(4 * 6 * 6, 2), broken
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = F.relu(self.conv(images))
+        values: Tensor = self.head(torch.tanh(hidden.view(images.shape[0], -1)))
+        return values + torch.arange(len(images)).unsqueeze(1) if self.broken else values
+
+
+def exported(network: nn.Module, batch: Tensor, path: Path) -> Path:
+    torch.export.save(torch.export.export(network.eval(), (batch,)), str(path))
+    return path
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_a_program_exported_for_one_batch_size_runs_on_others(tmp_path: Path, size: int) -> None:
+    network, images = drawn(Fixed, 0), torch.randint(0, 256, (7, 8, 8, 3), dtype=torch.uint8)
+    path = exported(network, torch.zeros(size, 3, 8, 8), tmp_path / "step_5.pt2")
+    ours = captured(open_checkpoint(path, Hints(trust_pickle=True)), images)
+    hidden = F.relu(network.get_submodule("conv")(images.permute(0, 3, 1, 2) / 255))
+    wanted = {":relu": hidden, ":tanh": torch.tanh(hidden.flatten(1))}
+    assert_same(ours, {name: each.detach() for name, each in wanted.items()}, 1e-6)
+
+
+def test_a_program_whose_batch_size_stands_in_its_numbers_is_refused(tmp_path: Path) -> None:
+    path = exported(drawn(Fixed, 0, broken=True), torch.zeros(3, 3, 8, 8), tmp_path / "step_5.pt2")
+    with pytest.raises(FileError, match=r"for batches of 3.*Export it with dynamic_shapes"):
+        open_checkpoint(path, Hints(trust_pickle=True))
 
 
 def test_a_whole_module_is_its_own_network_on_the_users_word(tmp_path: Path) -> None:
