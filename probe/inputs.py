@@ -3,14 +3,49 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+from probe.arrays import NDArray
+from probe.checkpoints.base import Checkpoint
+from probe.errors import UnknownNameError
+from probe.observations import ObservationSet
 
 
 def blank_observation(shape: tuple[int, ...]) -> Tensor:
     """Returns a batch of one observation of zeros, as observation sets store them: uint8 images, float32 vectors."""
     return torch.zeros(1, *shape, dtype=torch.uint8 if len(shape) == 3 else torch.float32)
+
+
+def network_inputs(
+    checkpoint: Checkpoint, observations: ObservationSet, batch_size: int, samples: int | None = None
+) -> Iterator[Tensor]:
+    """Yields what a checkpoint's network is given of a set: `samples` observations, spread evenly, as it takes them.
+
+    Critics of state and action get the stored actions where the set has such ones, else the actor's own.
+    """
+    total = observations.samples if samples is None else min(samples, observations.samples)
+    actions = _actions(checkpoint, observations)
+    start = 0
+    for batch in observations.batches(batch_size, total):
+        rows = np.arange(start, start + len(batch)) * observations.samples // total
+        start += len(batch)
+        prepared = checkpoint.prepare(batch)
+        yield prepared if actions is None else checkpoint.with_actions(prepared, torch.from_numpy(actions[rows]))
+
+
+def _actions(checkpoint: Checkpoint, observations: ObservationSet) -> NDArray[Any] | None:
+    """Returns the stored actions that a checkpoint's critics take."""
+    if checkpoint.action_shape is None:
+        return None
+    try:
+        stored = observations.column("actions")
+    except UnknownNameError:
+        return None
+    fits = stored.shape[1:] == checkpoint.action_shape and stored.dtype.kind == "f"
+    return stored.astype(np.float32) if fits else None
 
 
 @torch.no_grad()

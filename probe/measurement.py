@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from probe.capture import capture
 from probe.checkpoints.base import Checkpoint
 from probe.files import tensor_digest
+from probe.inputs import network_inputs
 from probe.observations import ObservationSet
 from probe.probes.base import Probe
 from probe.results import Analysis
@@ -124,8 +125,8 @@ def measure(item: WorkItem) -> WorkItem:
     before = state_digest(network)
     collector, samples = StatisticsCollector(), 0
     with capture(network, collector, activations=dict(item.activations)) as outputs:
-        for batch in item.data.of(item.checkpoint.digest).batches(BATCH, item.samples):
-            network(item.checkpoint.prepare(batch))
+        for batch in network_inputs(item.checkpoint, item.data.of(item.checkpoint.digest), BATCH, item.samples):
+            network(batch)
             samples += len(batch)
     collector.drop(outputs.layers)
     if state_digest(network) != before:

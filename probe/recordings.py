@@ -121,6 +121,15 @@ class Hdf5Recording(Recording):
             )
         return names
 
+    def columns(self) -> dict[str, Array]:
+        """Returns the actions, where there is one for each observation; Minari has one fewer in each episode."""
+        with h5py.File(self._path, "r") as file:
+            names = [name.replace("observations", "actions") for name in self._parts]
+            found = [file[name] for name in names if name not in self._parts and name in file]
+            if sum(_checked(self._path, each, axes=1) for each in found) != self.samples:
+                return {}
+            return {"actions": np.concatenate([np.asarray(each) for each in found])}
+
     def blocks(self, size: int) -> Iterator[tuple[int, Array]]:
         """Yields (first row, rows) in order, episode after episode."""
         start = 0
@@ -179,7 +188,7 @@ def refuse_detours(path: Path, group: Any, above: tuple[Any, ...] = ()) -> None:
             refuse_detours(path, group[name], (*above, (here.fileno, here.addr)))
 
 
-def _checked(path: Path, dataset: Any) -> int:
+def _checked(path: Path, dataset: Any, axes: int = 2) -> int:
     """Returns the rows of a dataset that lies in this file and is as large as it says."""
     if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
         raise FileError(f"{path}: '{dataset.name}' is no array in this file; several inputs cannot be probed.")
@@ -189,7 +198,7 @@ def _checked(path: Path, dataset: Any) -> int:
         raise FileError(
             f"{path}: '{dataset.name}' has {stored:,} bytes that unpack to {dataset.nbytes:,}. It is refused."
         )
-    if dataset.ndim < 2:
+    if dataset.ndim < axes:
         raise FileError(f"{path}: '{dataset.name}' has shape {dataset.shape}; (sample, ...) is expected.")
     return len(dataset)
 

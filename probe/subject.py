@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from probe.capture import Activations
 from probe.checkpoints.base import Checkpoint
+from probe.inputs import network_inputs
 from probe.modules import ModuleMap
 from probe.observations import ObservationSet
 from probe.statistics.layer import LayerStatistics
@@ -85,8 +86,7 @@ class Subject:
     def batches(self, batch_size: int, samples: int | None = None) -> Iterator[Tensor]:
         """Yields observations as the network takes them; `samples` asks for fewer, spread evenly."""
         count = self.count if samples is None else min(samples, self.count)
-        for batch in self.observations.batches(batch_size, count):
-            yield self.checkpoint.prepare(batch)
+        yield from network_inputs(self.checkpoint, self.observations, batch_size, count)
 
     def column(self, name: str, samples: int | None = None) -> NDArray[Any]:
         """Returns a column of the observation set (`actions`, `returns`, ...) for the rows that `batches` yields.

@@ -68,6 +68,18 @@ class Checkpoint(ABC):
             ShapeError: they do not fit the network.
         """
 
+    @property
+    def action_shape(self) -> tuple[int, ...] | None:
+        """Of a stored action that its critics take beside the observation; None where they take none."""
+        return None
+
+    def with_actions(self, prepared: Tensor, actions: Tensor) -> Tensor:
+        """Joins prepared observations and the stored actions that belong to them to what the network takes.
+
+        One tensor, so that any probe can cut and join batches; only asked for where there is an `action_shape`.
+        """
+        raise NotImplementedError
+
     def facts(self) -> dict[str, Any]:
         """Returns what `probe inspect` shows of the network, by name."""
         return {}

@@ -31,6 +31,15 @@ class Policy(ABC):
         """With which probability a random action was taken beside the best one; None where actions were drawn."""
         return None
 
+    @property
+    def action_shape(self) -> tuple[int, ...] | None:
+        """Of the actions that its critics take beside observations; None where they take none."""
+        return None
+
+    def with_actions(self, prepared: Tensor, actions: Tensor) -> Tensor:
+        """Joins prepared observations and actions in the environment's units to what its network takes."""
+        raise NotImplementedError
+
     def draw(self, outputs: Mapping[str, Tensor], generator: torch.Generator) -> Tensor | None:
         """Draws continuous actions from its network's outputs, in the environment's units; None where it cannot."""
         if "mean" not in outputs or "log_std" not in outputs:

@@ -128,6 +128,16 @@ class ForeignCheckpoint(Checkpoint):
         """Draws continuous actions as the policy that the file or its shapes tell; None of the user's own network."""
         return None if self._behaviour is None else self._behaviour.draw(outputs, generator)
 
+    @property
+    def action_shape(self) -> tuple[int, ...] | None:
+        """Of a stored action that critics of SAC, TD3 and their kin take; None of the user's own network."""
+        return None if self._behaviour is None else self._behaviour.action_shape
+
+    def with_actions(self, prepared: Tensor, actions: Tensor) -> Tensor:
+        """Joins prepared observations and stored actions to what the network takes."""
+        assert self._behaviour is not None  # it has an action shape
+        return self._behaviour.with_actions(prepared, actions)
+
     @cached_property
     def _behaviour(self) -> Policy | None:
         """The policy that the file or its shapes tell."""

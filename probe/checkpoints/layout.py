@@ -32,6 +32,12 @@ class Layout:
         return ordered.float() / self.divisor if self.divisor != 1.0 else ordered.float()
 
     @property
+    def taken(self) -> Shape:
+        """Of an observation as the network takes it, where the stored one's is known."""
+        shape = self.shape or ()
+        return (*shape[2:], *shape[:2]) if self.channels_first else shape
+
+    @property
     def words(self) -> str:
         """What a person reads."""
         order = "channels first" if self.channels_first else "as stored"

@@ -74,6 +74,7 @@ def read_sb3(path: Path, trust: bool) -> Content:
     if _module(fields) in _VALUES:
         del modules["actor"]
     seed, step = fields.get("seed"), fields.get("num_timesteps")
+    critics = any(name.startswith("critic.qf") for name in kept)
     return Content(
         format="sb3",
         tensors=kept,
@@ -82,6 +83,7 @@ def read_sb3(path: Path, trust: bool) -> Content:
         seed=seed if isinstance(seed, int) else None,
         modules=ModuleMap(modules),
         policy=Sb3Policy(path, fields, bool(shared)),
+        remarks=("its critics are given the actions that a set holds, else the actor's own",) if critics else (),
     )
 
 
@@ -140,7 +142,7 @@ class Sb3Policy(Policy):
             return QNetwork(tensors, activation, _VALUES[module], quantiles)
         if module in _ON_POLICY:
             return ActorCritic(tensors, activation, self._discrete, self.shared)
-        return ActorWithQ(tensors, activation, module in _STOCHASTIC, self.shared)
+        return ActorWithQ(tensors, activation, module in _STOCHASTIC, self.shared, self.layout.taken)
 
     @property
     def exploration(self) -> float | None:
@@ -159,6 +161,19 @@ class Sb3Policy(Policy):
             within = gaussian(within, outputs["log_std"].clamp(*_LOG_STD), generator).tanh()
         low, high = bounds
         return low + (within + 1) / 2 * (high - low)
+
+    @property
+    def action_shape(self) -> tuple[int, ...] | None:
+        """Of continuous actions that critics take."""
+        shape = _table(self.fields, "action_space").get("_shape")
+        critics = _module(self.fields) in (*_STOCHASTIC, *_DETERMINISTIC)
+        return tuple(shape) if critics and isinstance(shape, list) and self.action_bounds is not None else None
+
+    def with_actions(self, prepared: Tensor, actions: Tensor) -> Tensor:
+        """Joins observations and actions, which the critics saw stretched to [-1, 1], in one row each."""
+        assert self.action_bounds is not None  # there is an action shape
+        low, high = self.action_bounds
+        return torch.cat([prepared.flatten(1), 2 * (actions.flatten(1) - low) / (high - low) - 1], dim=1)
 
     @property
     def action_bounds(self) -> tuple[Tensor, Tensor] | None:

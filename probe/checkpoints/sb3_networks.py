@@ -4,7 +4,7 @@ Source: Raffin et al. 2021, JMLR 22(268), https://github.com/DLR-RM/stable-basel
 """
 
 from collections.abc import Callable
-from math import sqrt
+from math import prod, sqrt
 
 import torch
 from torch import Tensor, nn
@@ -114,10 +114,12 @@ class QNetwork(nn.Module):
 class ActorWithQ(nn.Module):
     """Of SAC, TD3, DDPG and TQC. Outputs: `mean` of the actions, of SAC before the squashing, with `log_std`; critics.
 
-    The critics are given the actor's mean action.
+    The critics are given the action that stands in a row after the observation, else the actor's mean action.
     """
 
-    def __init__(self, tensors: Tensors, activation: Activation, stochastic: bool, shared: bool) -> None:
+    def __init__(
+        self, tensors: Tensors, activation: Activation, stochastic: bool, shared: bool, observation: tuple[int, ...]
+    ) -> None:
         """Builds it.
 
         Args:
@@ -125,12 +127,13 @@ class ActorWithQ(nn.Module):
             activation: Makes an activation.
             stochastic: Whether the actor is SAC's, which squashes its actions outside of its layers.
             shared: Whether actor and critics have one feature extractor.
+            observation: Shape of an observation as the network takes it.
 
         Raises:
             ValueError: the tensors are another network's.
         """
         super().__init__()
-        self.stochastic = stochastic
+        self.stochastic, self.observation = stochastic, observation
         extractor = _extractor(tensors, f"actor.{_FEATURES}")
         parts: dict[str, nn.Module] = {_FEATURES: extractor}
         if stochastic:
@@ -144,8 +147,12 @@ class ActorWithQ(nn.Module):
         critic_extractor = extractor if shared else _extractor(tensors, f"critic.{_FEATURES}")
         self.critic = nn.ModuleDict({_FEATURES: critic_extractor, **critics})
 
-    def forward(self, observations: Tensor) -> dict[str, Tensor]:
-        """Runs the actor, and the critics on its mean action."""
+    def forward(self, given: Tensor) -> dict[str, Tensor]:
+        """Runs the actor on observations, and the critics on the actions beside them or on its mean action."""
+        observations, stored = given, None
+        if tuple(given.shape[1:]) != self.observation:
+            observations, stored = given.tensor_split([prod(self.observation)], dim=1)
+            observations = observations.reshape(-1, *self.observation)
         features = self.actor[_FEATURES](observations)
         outputs = {}
         if self.stochastic:
@@ -155,7 +162,7 @@ class ActorWithQ(nn.Module):
             action = 1 - 2 / (torch.exp(2 * mean) + 1)
         else:
             mean = action = self.actor["mu"](features)
-        pair = torch.cat([self.critic[_FEATURES](observations), action], dim=1)
+        pair = torch.cat([self.critic[_FEATURES](observations), action if stored is None else stored], dim=1)
         critics = [name for name in self.critic if name != _FEATURES]
         outputs |= {name.replace("qf", "critic"): self.critic[name](pair) for name in critics}
         return {"mean": mean, **outputs}
