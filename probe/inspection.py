@@ -16,6 +16,7 @@ from probe.errors import FileError, ProbeError
 from probe.layers import check_modules, hidden_layers
 from probe.modules import ModuleMap
 from probe.recorded import is_recorded
+from probe.recordings import is_image
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -68,7 +69,11 @@ def _folder(path: Path, verify: bool, hints: Hints | None) -> Description:
         return _checkpoint(path, verify, hints)
     from probe.report.folder import MANIFEST  # loads matplotlib
 
-    return _report(path) if (path / MANIFEST).is_file() else _series(open_series([path], hints), verify)
+    if (path / MANIFEST).is_file():
+        return _report(path)
+    if any(is_image(each) for each in path.iterdir()):
+        return _observations(path, verify)
+    return _series(open_series([path], hints), verify)
 
 
 def _matched(path: Path, verify: bool) -> Description:
@@ -138,7 +143,7 @@ def _checkpoint(path: Path, verify: bool, hints: Hints | None) -> Description:
     facts = {
         **{name: value for name, value in checkpoint.description.items() if value not in ("", NONE)},
         **checkpoint.facts(),
-        "modules": ", ".join(modules.names) or "none told by names",
+        "modules": ", ".join(modules.names),
     }
     if shape is not None:
         check_modules([checkpoint], shape)

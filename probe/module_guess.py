@@ -1,45 +1,48 @@
 """Which module (encoder, actor, critic) a part of somebody else's network is, told from its name."""
 
 import re
-
-from torch import nn
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from probe.modules import ModuleMap
 
 ENCODER, ACTOR, CRITIC = "encoder", "actor", "critic"
-_ENCODERS = re.compile(r"encoder|features?_extractor|backbone")
-"""Found anywhere in a path it decides, so that an actor's own encoder is one."""
-_WORDS = {
-    **dict.fromkeys(("actor", "policy", "pi", "mu", "action"), ACTOR),
-    **dict.fromkeys(("critic", "value", "q", "qf", "v", "vf", "qnet", "advantage", "quantile"), CRITIC),
+_NAMES = {
+    ENCODER: r"(.*_)?encoder|(.*_)?features?(_extractor)?|backbone|trunk|torso|representation",
+    ACTOR: r"actors?|actor_.*|.*_actor|policy|policy_.*|(.*_)?pi|pi_.*|mu|action_.*|.*logits?",
+    CRITIC: r"critics?\d*|critic_.*|.*_critic|values?|value_.*|v|vf\d*|v_(net|network|head|func)|"
+    r"qf?_?\d*|qf_.*|q_(net|network|func|function|values?|head|net_?\d+)|qnet\w*|q_?networks?|advantages?|"
+    r"advantage_.*|quantile_.*|baseline",
 }
+"""What a part of a path must be, all of it, to tell a module."""
+_ATTENTION = re.compile(r"(^|\.)[^.]*att(n|ention).*")
+"""Inside of it queries, keys and values are no critic's."""
+_AFTER = re.compile(r"[:#].*|_(input_)?(relu|tanh|elu|gelu|silu|leaky_relu)(?=$|[:#]).*")
+"""What a layer's id has after the path that tells: `fc1_relu` follows `fc1` in a network that was inferred."""
 
 
-def guess_modules(network: nn.Module) -> ModuleMap:
-    """Returns modules told from names, as those of Stable-Baselines3 and CleanRL; what no name tells is encoder."""
-    patterns: dict[str, list[str]] = {ENCODER: [":*"], ACTOR: [], CRITIC: []}
-    for name, child in network.named_children():
-        _enter(patterns, name, child)
-    return ModuleMap({module: tuple(several) for module, several in patterns.items() if several})
+@dataclass(frozen=True)
+class GuessedModules(ModuleMap):
+    """Modules that are told from the names in a layer's id."""
+
+    def told(self, layer: str) -> str:
+        """Returns the module of a layer of which nothing else is said."""
+        return module_named(layer)
+
+
+def guess_modules(paths: Iterable[str]) -> ModuleMap:
+    """Returns the modules of a network with submodules at these paths, as Stable-Baselines3 and CleanRL name them."""
+    found = {module_named(path) for path in paths} or {ENCODER}
+    return GuessedModules({module: () for module in (ENCODER, ACTOR, CRITIC) if module in found})
 
 
 def module_named(path: str) -> str:
-    """Returns the module that a path tells of: an encoder's name anywhere in it, else the last name that says one."""
-    if _ENCODERS.search(path):
-        return ENCODER
-    for part in reversed(path.split(".")):
-        words = (word.rstrip("0123456789") for word in part.lower().split("_"))
-        told = {_WORDS[word] for word in words if word in _WORDS}
+    """Returns the module that a path or a layer's id tells of; what no name tells is encoder.
+
+    The innermost name that says one decides, so that a critic's own encoder is one; a name that says two says none.
+    """
+    for part in reversed(_ATTENTION.sub("", _AFTER.sub("", path)).lower().split(".")):
+        told = [module for module, names in _NAMES.items() if re.fullmatch(names, part)]
         if len(told) == 1:
-            return told.pop()
+            return told[0]
     return ENCODER
-
-
-def _enter(patterns: dict[str, list[str]], path: str, module: nn.Module) -> None:
-    own = module_named(path)
-    if {module_named(f"{path}.{name}" if name else path) for name, _ in module.named_modules()} == {own}:
-        patterns[own] += [path, f"{path}[.:#]*"]
-        return
-    patterns[own] += [path, f"{path}[:#]*"]
-    for name, child in module.named_children():
-        _enter(patterns, f"{path}.{name}", child)

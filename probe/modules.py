@@ -50,6 +50,10 @@ class ModuleMap:
         for module, patterns in self.chosen.items():
             if any(_means(pattern, layer) for pattern in patterns):
                 return module
+        return self.told(layer)
+
+    def told(self, layer: str) -> str:
+        """Returns the module of a layer of which nothing else is said."""
         for module, patterns in self.patterns.items():
             if any(fnmatchcase(layer, pattern) for pattern in patterns):
                 return module

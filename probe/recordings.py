@@ -148,7 +148,7 @@ class ImageFolder(Recording):
 
     def __init__(self, path: Path) -> None:
         """Lists the files."""
-        self._files = sorted(each for each in path.iterdir() if each.suffix.lower() in _IMAGES)
+        self._files = sorted(each for each in path.iterdir() if is_image(each))
         if not self._files:
             raise FileError(
                 f"{path}: a folder without images ({', '.join(_IMAGES)}). `probe collect` makes observation sets."
@@ -164,6 +164,11 @@ class ImageFolder(Recording):
                 if each.shape != shape:
                     raise FileError(f"{file}: an image of {each.shape} beside one of {shape}; one size is expected.")
             yield first, np.stack(list(images.values()))
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file's name says that it is an image."""
+    return path.suffix.lower() in _IMAGES
 
 
 def looks_recorded(file: Any) -> bool:

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from probe.checkpoints.roles import guess_modules
 from probe.errors import ConfigurationError
+from probe.module_guess import ENCODER, module_named
 
 _METHODS = ("get_action_and_value", "get_action", "act", "get_value")
 """What is called in place of `forward`; the first is CleanRL's, Huang et al. 2022, JMLR 23(274)."""
@@ -47,8 +47,7 @@ class _Acting:
         handles = [
             child.register_forward_hook(lambda _, __, output, role=role: keep(role, output))
             for name, child in self._network.named_children()
-            for role in guess_modules([f"{name}.weight"]).names
-            if role != "encoder"
+            if (role := module_named(name)) != ENCODER
         ]
         try:
             with torch.random.fork_rng(devices=[]):  # it samples an action

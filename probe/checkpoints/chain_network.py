@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from probe.checkpoints.roles import guess_modules
 from probe.checkpoints.stacks import ACTIVATIONS, NATURE, Tensors, convolution, linear
+from probe.module_guess import ACTOR, CRITIC, module_named
 
 OBSERVATIONS = "observations"
 IMPALA = "IMPALA"
@@ -127,10 +127,10 @@ class ChainNetwork(nn.Module):
         return f"{home}.{int(name) - 1}" if name.isdigit() and home and int(name) else f"{path}_input_relu"
 
     def _output(self, name: str) -> str:
-        role = next(iter(guess_modules([f"{name}.weight"]).names), "")
-        if role == "actor":
+        role = module_named(name)
+        if role == ACTOR:
             return "mean" if any(DEVIATION.fullmatch(each) for each in self.state_dict()) else "actor"
         # Of one number a state, a critic's values; of several, one an action.
         last = next(each for each in self.branches if each.name == name).layers[-1]
         single = self.get_submodule(last).out_features == 1
-        return "critic" if role == "critic" and single else name.replace(".", "_") or "output"
+        return "critic" if role == CRITIC and single else name.replace(".", "_") or "output"

@@ -13,9 +13,9 @@ from torch import nn
 from probe.checkpoints.chain_network import DEVIATION, IMPALA, OBSERVATIONS, Branch, ChainNetwork
 from probe.checkpoints.content import Policy
 from probe.checkpoints.layout import Layout
-from probe.checkpoints.roles import guess_modules
 from probe.checkpoints.stacks import ACTIVATIONS, NATURE, Tensors
 from probe.errors import UnknownNameError
+from probe.module_guess import ENCODER, module_named
 
 _TRUNK = ""
 
@@ -172,7 +172,7 @@ def _follows(weights: Tensors, one: str, other: str) -> bool:
 
 
 def _is_head(branch: str) -> bool:
-    return guess_modules([f"{branch}.weight"]).names in (("actor",), ("critic",))
+    return module_named(branch) != ENCODER
 
 
 def _described(branches: Sequence[Branch], weights: Tensors) -> str:

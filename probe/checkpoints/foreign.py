@@ -23,8 +23,8 @@ from probe.checkpoints.hints import Hints
 from probe.checkpoints.hub import weight_files
 from probe.checkpoints.layout import Layout, Shape, fitted, scaled
 from probe.checkpoints.normalisation import Normalisation
-from probe.checkpoints.roles import guess_modules
 from probe.errors import FileError, ShapeError, UnknownNameError
+from probe.module_guess import guess_modules
 from probe.modules import ModuleMap
 
 _ACTIVATION = "activation"
@@ -116,7 +116,8 @@ class ForeignCheckpoint(Checkpoint):
     @cached_property
     def modules(self) -> ModuleMap:
         """Those that the format knows, else what the names tell; the user's own patterns come before."""
-        known = guess_modules(self.names) if self._known is None else self._known
+        paths = dict.fromkeys(name.rpartition(".")[0] for name in self.names)
+        known = guess_modules(path for path in paths if path) if self._known is None else self._known
         return known.with_chosen(self.hints.modules)
 
     @property

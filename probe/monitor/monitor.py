@@ -100,7 +100,7 @@ class Monitor:
             "seed": seed,
             "task": self._data.task,
         }
-        self._modules = guess_modules(unwrapped(network)) if modules is None else ModuleMap(dict(modules))
+        self._modules = _guessed(unwrapped(network)) if modules is None else ModuleMap(dict(modules))
         self._history = History(self.out, self._facts, self._modules)
         self._due: int | None = None
         self._last = 0
@@ -211,6 +211,10 @@ def unwrapped(network: nn.Module) -> nn.Module:
             network = network.get_submodule("_orig_mod")
         else:
             return network
+
+
+def _guessed(network: nn.Module) -> ModuleMap:
+    return guess_modules(path for path, module in network.named_modules() if not any(module.children()))
 
 
 def _opened(observations: Inputs | ObservationSet | str | Path) -> ObservationSet:

@@ -1,5 +1,4 @@
 import pytest
-from torch import nn
 
 from probe.module_guess import guess_modules, module_named
 
@@ -10,46 +9,56 @@ from probe.module_guess import guess_modules, module_named
         ("mlp_extractor.policy_net.1", "actor"),
         ("mlp_extractor.value_net.1", "critic"),
         ("features_extractor.cnn.1", "encoder"),
+        ("pi_features_extractor.cnn.1", "encoder"),
         ("actor.features_extractor.cnn.1", "encoder"),
         ("actor.latent_pi.1", "actor"),
-        ("critic.qf0.1", "critic"),
-        ("q_net.q_net.1", "critic"),
+        ("actor_mean.2", "actor"),
+        ("policy.mlp.0", "actor"),
         ("lstm_actor", "actor"),
-        ("agent.critic.encoder.conv", "encoder"),
+        ("critic.qf0.1", "critic"),
+        ("qf1.fc1", "critic"),
+        ("q_net.q_net.1", "critic"),
+        ("quantile_net.quantile_net.1", "critic"),
+        ("q_network.0", "critic"),
+        ("value_head", "critic"),
         ("Q1.1", "critic"),
         ("q1.1", "critic"),
-        ("actor_critic.torso", "encoder"),
-        ("network.3", "encoder"),
-        ("vit.encoder.layer.0.attention.value", "encoder"),
+        ("critic2.0", "critic"),
         ("advantage.0", "critic"),
+        ("critic.network.0", "critic"),
+        ("agent.critic.encoder.conv", "encoder"),
+        ("actor_critic.torso", "encoder"),
+        ("actor_critic.fc1", "encoder"),
+        ("agent.network.3", "encoder"),
+        ("fc1", "encoder"),
+        ("vit.encoder.layer.0.attention.value", "encoder"),
+        ("blocks.0.attn.v", "encoder"),
+        ("blocks.0.v_proj", "encoder"),
     ],
 )
 def test_a_path_tells_its_module(path: str, module: str) -> None:
     assert module_named(path) == module
 
 
-def test_layers_of_all_forms_of_ids_are_placed() -> None:
-    network = nn.ModuleDict(
-        {
-            "actor": nn.ModuleDict({"encoder": nn.Sequential(nn.Linear(1, 1), nn.ReLU()), "mu": nn.Tanh()}),
-            "critic": nn.Sequential(nn.Linear(1, 1), nn.ReLU()),
-            "torso": nn.ReLU(),
-        }
-    )
-    modules = guess_modules(network)
-    placed = {
-        "actor.encoder.1": "encoder",
-        "actor.mu": "actor",
-        "actor:relu": "actor",
-        "actor.mu#2": "actor",
-        "critic.1": "critic",
-        "critic:relu#3": "critic",
-        "torso": "encoder",
-        ":relu": "encoder",
-    }
-    assert {layer: modules.module_of(layer) for layer in placed} == placed
-    assert modules.names == ("encoder", "actor", "critic")
+@pytest.mark.parametrize(
+    ("layer", "module"),
+    [
+        ("actor.encoder.1", "encoder"),
+        ("actor.mu", "actor"),
+        ("actor:relu#2", "actor"),
+        ("critic#3", "critic"),
+        ("q1_relu", "critic"),
+        ("value_input_relu", "critic"),
+        ("network.0.block:relu", "encoder"),
+        ("conv1_leaky_relu#2", "encoder"),
+        (":relu", "encoder"),
+    ],
+)
+def test_layers_of_all_forms_of_ids_are_placed(layer: str, module: str) -> None:
+    assert guess_modules(["actor.0", "critic"]).module_of(layer) == module
 
 
-def test_a_network_without_telling_names_is_one_encoder() -> None:
-    assert guess_modules(nn.Sequential(nn.Linear(1, 1), nn.ReLU())).names == ("encoder",)
+def test_only_modules_that_a_name_tells_are_there() -> None:
+    assert guess_modules(["actor.0", "critic.0"]).names == ("actor", "critic")
+    assert guess_modules(["fc1", "head.actor"]).names == ("encoder", "actor")
+    assert guess_modules([]).names == ("encoder",)

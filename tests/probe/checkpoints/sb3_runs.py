@@ -7,6 +7,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 pytest.importorskip("sb3_contrib")
@@ -14,6 +15,7 @@ pytest.importorskip("sb3_contrib")
 from sb3_contrib import QRDQN, TQC, TRPO, MaskablePPO
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import CheckpointCallback
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 
 CHECKPOINTS = 5
 
@@ -39,6 +41,23 @@ class PixelPendulum(Pixels):
     """Random images and a continuous action."""
 
     action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+
+
+def pong() -> Any:
+    """Pong's screen as agents are given it: 84 x 84, grey, four frames stacked by the library."""
+    ale = pytest.importorskip("ale_py")
+    gymnasium.register_envs(ale)
+
+    def made() -> Any:
+        screen = gymnasium.make("ALE/Pong-v5", obs_type="grayscale")
+        space = gymnasium.spaces.Box(0, 255, (84, 84, 1), np.uint8)
+        return gymnasium.wrappers.TransformObservation(screen, _small, space)
+
+    return VecFrameStack(DummyVecEnv([made]), 4)
+
+
+def _small(screen: Any) -> Any:
+    return np.asarray(Image.fromarray(screen).resize((84, 84), Image.Resampling.BOX))[..., None]
 
 
 class OwnExtractor(nn.Module):
@@ -69,10 +88,11 @@ MODELS: dict[str, tuple[Any, ...]] = {
     "maskable-untrained": (MaskablePPO, "MlpPolicy", "CartPole-v1", ON_POLICY),
 }
 """Class, policy, environment and settings."""
+PONG = {"n_steps": 8, "batch_size": 8, "n_epochs": 1, "seed": 1}
 
 
 def new_model(name: str) -> Any:
-    cls, policy, environment, settings = MODELS[name]
+    cls, policy, environment, settings = (PPO, "CnnPolicy", pong, PONG) if name == "pong" else MODELS[name]
     made = environment if isinstance(environment, str) else environment()
     return cls(policy, made, device="cpu", **settings)
 
