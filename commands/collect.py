@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -34,7 +34,7 @@ def collect(
     ] = None,
     series: Annotated[
         Path | None,
-        typer.Option("--for", help="Checkpoints that the set is for: their environment's settings are taken."),
+        typer.Option("--for", help="Checkpoints that the set is for: their environment's settings, or what they take."),
     ] = None,
     policy: Annotated[str, typer.Option(help="`random`, or a checkpoint that acts.")] = "random",
     per_checkpoint: Annotated[
@@ -62,30 +62,34 @@ def collect(
 
     Example: `probe collect procgen:coinrun --out coinrun.h5 --for runs/coinrun --set start_level=10000`
 
+    Checkpoints of other libraries are taken too (--for, --policy, --per-checkpoint): frame stack, frame size and
+    colours are those that the network takes, and an agent acts as its file says that it did:
+    `probe collect atari:Pong --per-checkpoint logs/ppo/PongNoFrameskip-v4_1 --out sets`
+
     With --per-checkpoint, `probe analyze SERIES --data FOLDER` measures each checkpoint on its own set. Sets that are
     there already are passed over, so an interrupted collection goes on.
     """
-
     from probe.checkpoints.hints import parse_hints
 
-    said: set[str] = set()
     hints = parse_hints(model, model_args or [], (), series_by, layout, obs_mean, obs_var, trust_pickle)
+    said: set[str] = set()
 
     def write(path: Path, acting: Checkpoint | None, reference: Checkpoint | None = None) -> None:
         from probe.commands.console import messages, progress
         from probe.datasets.collect import collect as run
+        from probe.datasets.preprocessing import taken_from
         from probe.datasets.sampling import DEFAULT_SAMPLES, Sampling
         from probe.datasets.settings import specification_of
 
-        settings, width = _taken_from(reference or acting, reference is None, environment, changes or [])
-        specification = specification_of(environment, settings, changes or [])
-        wanted = samples if samples is not None else 10 * width or DEFAULT_SAMPLES
+        taken = taken_from(reference or acting, reference is None, environment, changes or [])
+        specification = specification_of(environment, taken.settings, changes or [])
+        wanted = samples if samples is not None else 10 * taken.widest or DEFAULT_SAMPLES
         sampling = Sampling(wanted, stride, num_envs, seed, gamma)
-        _warn_of_few(wanted, width)
-        for line in _assumed(reference or acting, settings):
-            if line not in said:
-                messages.print(line, highlight=False)
-                said.add(line)
+        _warn_of_few(wanted, taken.widest)
+        for note in dict.fromkeys(taken.notes):
+            if note not in said:
+                messages.print(f"[yellow]{specification.id}:[/] {note}.", highlight=False)
+        said.update(taken.notes)
         frames = sampling.decisions * num_envs * specification.action_repeat
         with progress(f"Collecting {specification.id}", frames, "frames") as advance:
             collected = run(specification, path, sampling, acting, advance)
@@ -127,39 +131,6 @@ def _acting(policy: str, hints: Hints) -> Checkpoint | None:
     from probe.checkpoints import open_checkpoint
 
     return None if policy == "random" else open_checkpoint(Path(policy), hints)
-
-
-def _taken_from(
-    checkpoint: Checkpoint | None, acts: bool, environment: str, changes: list[str]
-) -> tuple[dict[str, Any] | None, int]:
-    """Returns the environment's settings and the widest layer of the network that the set is for, or that acts."""
-    from probe.checkpoints.native import NativeCheckpoint
-    from probe.datasets.preprocessing import preprocessing_of
-    from probe.datasets.sampling import widest_layer
-    from probe.layers import widest_hidden
-
-    if checkpoint is None:
-        return None, 0
-    if isinstance(checkpoint, NativeCheckpoint):
-        settings = checkpoint.metadata.environment
-        own = {**settings, "task": checkpoint.metadata.task} if acts else settings
-        return own, widest_layer(checkpoint.metadata.network)
-    shape = checkpoint.observation_shape
-    if shape is None:
-        return None, 0
-    return preprocessing_of(environment, shape, changes, str(checkpoint.path)), widest_hidden(checkpoint)
-
-
-def _assumed(checkpoint: Checkpoint | None, settings: dict[str, Any] | None) -> list[str]:
-    """Returns what was taken from another library's checkpoint, and what was assumed about it."""
-    from probe.checkpoints.native import NativeCheckpoint
-
-    if checkpoint is None or settings is None or isinstance(checkpoint, NativeCheckpoint):
-        return []
-    given = {**settings["keywords"], "frame_stack": settings.get("frame_stack", 1)}
-    taken = ", ".join(f"{name}={value}" for name, value in given.items())
-    notes = checkpoint.notes(checkpoint.observation_shape)
-    return [f"As the network takes observations: {taken}.", *(f"[yellow]Assumed:[/] {note}." for note in notes)]
 
 
 def _refuse_other_policies(policy: str, series: Path | None) -> None:

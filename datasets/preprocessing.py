@@ -1,14 +1,56 @@
-"""An agent's own preprocessing, as far as what its network takes says it: frame size, colours, frame stack."""
+"""An agent's own preprocessing: its environment's settings, or what its network takes says of them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from probe.checkpoints import Checkpoint
+from probe.checkpoints.native import NativeCheckpoint
 from probe.datasets.environments import atari_library, make
+from probe.datasets.sampling import widest_layer
 from probe.datasets.settings import specification_of
 from probe.errors import ConfigurationError
+from probe.layers import widest_hidden
 
 _STACK = "frame_stack"
 _COLOURS = 3
+_PLACE = ("id", "keywords")
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a collection takes from a checkpoint."""
+
+    settings: dict[str, Any] | None = None
+    """Of the environment, as `specification_of` takes them; None: the defaults."""
+    widest: int = 0
+    """Units of the widest hidden layer; 0 where it is not known."""
+    notes: tuple[str, ...] = ()
+    """What was assumed, as sentences."""
+
+
+def taken_from(checkpoint: Checkpoint | None, acts: bool, name: str, changes: Sequence[str]) -> Taken:
+    """Returns what a collection in an environment takes from the checkpoint that it is for, or that acts in it.
+
+    Raises:
+        ConfigurationError: the environment does not give what the checkpoint's network takes.
+        FileError: the network is not known.
+    """
+    if checkpoint is None:
+        return Taken()
+    if isinstance(checkpoint, NativeCheckpoint):
+        settings = checkpoint.metadata.environment
+        task = {"task": checkpoint.metadata.task} if acts else {}
+        return Taken({**settings, **task}, widest_layer(checkpoint.metadata.network))
+    shape = checkpoint.observation_shape
+    if shape is None:
+        return Taken()
+    settings = preprocessing_of(name, shape, changes, str(checkpoint.path))
+    own = ", ".join(
+        f"{key}={value}" for key, value in {**settings, **settings["keywords"]}.items() if key not in _PLACE
+    )
+    taken = (f"as the network takes observations, {own}",) if own else ()
+    return Taken(settings, widest_hidden(checkpoint), (*taken, *checkpoint.notes(shape)))
 
 
 def preprocessing_of(name: str, shape: tuple[int, ...], changes: Sequence[str], source: str) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def test_numbers_are_those_of_hooks_in_the_library(name: str, tmp_path: Path, pr
         *("--samples", 60, "--num-envs", 4, "--stride", 2),
     )
     assert collected.code == 0, collected.error
-    assert ("size=84, grey=True, frame_stack=4" in collected.error) == (name == "pong")
+    assert ("frame_stack=4, size=84, grey=True" in collected.error) == (name == "pong")
     data = open_observations(file)
     (series,) = open_series([folder])
     assert len(series.checkpoints) == CHECKPOINTS
