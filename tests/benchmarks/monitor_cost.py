@@ -1,10 +1,11 @@
-"""What a Monitor at its default interval takes of the time of Stable-Baselines3's PPO, on vectors and on images."""
+"""What a Monitor at its default interval takes of the time of Stable-Baselines3's PPO and of a Lightning training."""
 
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ INTERVALS = 5
 """Measurements that are timed, after the first."""
 TRAINED = {"MlpPolicy": 4_096, "CnnPolicy": 512}
 """Steps of training that are timed; the rest of the interval is reckoned from them."""
+OPTIMISER_STEPS = 1_000
+"""Likewise, of Lightning."""
 
 
 class Frames(gymnasium.Env[np.ndarray, int]):
@@ -46,12 +49,15 @@ def main() -> None:
 
 
 def _print_cost() -> None:
-    try:
-        import stable_baselines3  # noqa: F401
-    except ImportError:
-        print("  left out: stable-baselines3 is not installed (extra `sb3`)")
-        return
     torch.set_num_threads(THREADS)
+    for library, extra, printed in (("stable_baselines3", "sb3", _print_ppo), ("lightning", "lightning", _print_fit)):
+        if find_spec(library) is None:
+            print(f"  left out: {library} is not installed (extra `{extra}`)")
+        else:
+            printed()
+
+
+def _print_ppo() -> None:
     for policy, environment in (("MlpPolicy", lambda: gymnasium.make("CartPole-v1")), ("CnnPolicy", Frames)):
         _print_share(policy, environment)
 
@@ -66,13 +72,50 @@ def _print_share(policy: str, environment: object) -> None:
     model = PPO(policy, DummyVecEnv([environment] * 8), n_steps=32, batch_size=64, n_epochs=4, device="cpu", seed=0)
     model.learn(1)  # nothing is timed yet
     training = _seconds(lambda: model.learn(TRAINED[policy])) / TRAINED[policy] * EVERY
+    _print_against(f"PPO, {policy}", training, model.policy, observations, _forward)
+
+
+def _print_fit() -> None:
+    """Prints the share of a training whose steps are as short as they come: an MLP on batches of 64 vectors."""
+    from lightning.pytorch import LightningModule, Trainer
+    from torch import nn
+    from torch.utils.data import DataLoader, TensorDataset
+
+    class Regression(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 2))
+
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            output: torch.Tensor = self.body(rows)
+            return output
+
+        def training_step(self, batch: list[torch.Tensor]) -> torch.Tensor:
+            return (self(batch[0]) - batch[0][:, :2]).square().mean()
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.Adam(self.parameters())
+
+    module, rows = Regression(), torch.randn(SAMPLES, 4)
+    loader = DataLoader(TensorDataset(rows), batch_size=64, shuffle=True)
+    quiet: dict[str, Any] = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
+    Trainer(max_steps=10, accelerator="cpu", **quiet).fit(module, loader)  # nothing is timed yet
+    trainer = Trainer(max_steps=OPTIMISER_STEPS, accelerator="cpu", **quiet)
+    training = _seconds(lambda: trainer.fit(module, loader)) / OPTIMISER_STEPS * EVERY
+    _print_against("Lightning, MLP", training, module, rows, None)
+
+
+def _print_against(name: str, training: float, network: torch.nn.Module, observations: Any, forward: Any) -> None:
+    """Prints what a measurement takes of the seconds of an interval's training."""
     with tempfile.TemporaryDirectory() as folder:
-        monitor = Monitor(model.policy, observations, forward=_forward, out=Path(folder) / "a.h5")
+        monitor = Monitor(network, observations, forward=forward, out=Path(folder) / "a.h5")
         monitor.measure(0)
         steps = [EVERY * index for index in range(1, INTERVALS + 1)]
         measuring = _seconds(lambda: [*map(monitor.measure, steps), monitor.close()]) / INTERVALS
-    print(f"  PPO, {policy}, {THREADS} thread: {EVERY:,} steps of training {training:.0f} s, a measurement of")
-    print(f"    {SAMPLES:,} observations {measuring:.2f} s: {measuring / training:.2%} (target 2 %)")
+    print(f"  {name}, {THREADS} thread: {EVERY:,} steps of training {training:.0f} s, a measurement of")
+    print(f"    {SAMPLES:,} observations {measuring:.2f} s: {measuring / training:.2%} (target 2 %)", flush=True)
 
 
 def _forward(policy: Any, observations: torch.Tensor) -> object:

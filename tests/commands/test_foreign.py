@@ -68,6 +68,12 @@ def test_modules_are_overridden(probe: Invoke, series: Path) -> None:
         assert found in facts["nonlinearities"] and facts["step"] == 500
 
 
+def test_a_module_that_matches_nothing_is_refused_by_inspect_too(probe: Invoke, series: Path) -> None:
+    path = series / "ppo_500.cleanrl_model"
+    outcome = probe("inspect", path, "--module", "critic=actor", "--module", "encoder=critc")
+    assert outcome.code == 2 and "--module encoder=critc matches no layer." in outcome.error
+
+
 def test_a_series_is_inspected(probe: Invoke, series: Path) -> None:
     outcome = probe("inspect", series, "--json")
     facts = json.loads(outcome.out)["facts"]
@@ -84,6 +90,7 @@ BAD_INPUT = {
     "other observations": (("--model", f"{AGENTS}:NatureAgent"), "cannot run on observations of (4,)"),
     "no model": (("--model", "net"), "not of the form package.module:factory"),
     "no pair": (("--module", "critic"), "--module 'critic' is not of the form NAME=VALUE"),
+    "no such layer": (("--module", "critic=valeu*"), "--module critic=valeu* matches no layer. There are: actor.1,"),
     "no file": (("--obs-mean", "none.npy", "--obs-var", "none.npy"), "none.npy: cannot be read"),
     "no expression": (("--series-by", "("), "no regular expression"),
     "an argument without a model": (("--model-args", "hidden=3"), "Unknown argument"),

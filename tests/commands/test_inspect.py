@@ -5,8 +5,10 @@ import shutil
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from probe.analysis import analyze
 from probe.checkpoints.native import interventions
@@ -115,3 +117,12 @@ def test_interventions_are_counted() -> None:
     assert interventions(done[:1]) == "redo at step 1,024"
     both = interventions([*done, {"method": "injection", "step": 3_072}])
     assert both == "redo 2 times, steps 1,024 to 2,048; injection at step 3,072"
+
+
+def test_a_folder_of_images_is_an_observation_set(probe: Invoke, tmp_path: Path) -> None:
+    for index in range(3):
+        Image.fromarray(np.full((9, 8, 3), index, np.uint8)).save(tmp_path / f"{index}.png")
+    outcome = probe("inspect", tmp_path, "--json")
+    found = json.loads(outcome.out)
+    assert outcome.code == 0 and found["kind"] == "observation set"
+    assert (found["facts"]["samples"], found["facts"]["observation shape"]) == (3, [9, 8, 3])
