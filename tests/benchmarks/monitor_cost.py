@@ -71,8 +71,8 @@ def _print_share(policy: str, environment: object) -> None:
     observations = random_observations(DummyVecEnv([environment] * 8), SAMPLES)
     model = PPO(policy, DummyVecEnv([environment] * 8), n_steps=32, batch_size=64, n_epochs=4, device="cpu", seed=0)
     model.learn(1)  # nothing is timed yet
-    training = _seconds(lambda: model.learn(TRAINED[policy])) / TRAINED[policy] * EVERY
-    _print_against(f"PPO, {policy}", training, model.policy, observations, _forward)
+    step = _seconds(lambda: model.learn(TRAINED[policy])) / TRAINED[policy]
+    _print_against(f"PPO, {policy}", step, EVERY, model.policy, observations, _forward)
 
 
 def _print_fit() -> None:
@@ -80,6 +80,8 @@ def _print_fit() -> None:
     from lightning.pytorch import LightningModule, Trainer
     from torch import nn
     from torch.utils.data import DataLoader, TensorDataset
+
+    from probe.integrations.lightning import EVERY as LIGHTNING_EVERY
 
     class Regression(LightningModule):
         def __init__(self) -> None:
@@ -103,18 +105,26 @@ def _print_fit() -> None:
     )
     Trainer(max_steps=10, accelerator="cpu", **quiet).fit(module, loader)  # nothing is timed yet
     trainer = Trainer(max_steps=OPTIMISER_STEPS, accelerator="cpu", **quiet)
-    training = _seconds(lambda: trainer.fit(module, loader)) / OPTIMISER_STEPS * EVERY
-    _print_against("Lightning, MLP", training, module, rows, None)
+    step = _seconds(lambda: trainer.fit(module, loader)) / OPTIMISER_STEPS
+    _print_against("Lightning, MLP", step, LIGHTNING_EVERY, module, rows, None)
 
 
-def _print_against(name: str, training: float, network: torch.nn.Module, observations: Any, forward: Any) -> None:
-    """Prints what a measurement takes of the seconds of an interval's training."""
+def _print_against(
+    name: str,
+    step: float,
+    every: int,
+    network: torch.nn.Module,
+    observations: Any,
+    forward: Callable[..., object] | None,
+) -> None:
+    """Prints what a measurement takes of an interval of training, of which a step takes so many seconds."""
+    training = step * every
     with tempfile.TemporaryDirectory() as folder:
         monitor = Monitor(network, observations, forward=forward, out=Path(folder) / "a.h5")
         monitor.measure(0)
-        steps = [EVERY * index for index in range(1, INTERVALS + 1)]
+        steps = [every * index for index in range(1, INTERVALS + 1)]
         measuring = _seconds(lambda: [*map(monitor.measure, steps), monitor.close()]) / INTERVALS
-    print(f"  {name}, {THREADS} thread: {EVERY:,} steps of training {training:.0f} s, a measurement of")
+    print(f"  {name}, {THREADS} thread: {every:,} steps of training {training:.0f} s, a measurement of")
     print(f"    {SAMPLES:,} observations {measuring:.2f} s: {measuring / training:.2%} (target 2 %)", flush=True)
 
 
