@@ -121,6 +121,16 @@ def test_actions_are_a_column_and_returns_are_unknown(tmp_path: Path) -> None:
         observations.column("levels")
 
 
+def test_actions_of_an_hdf5_file_are_a_column_where_each_observation_has_one(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "d4rl.hdf5", "w") as file:
+        file["observations"], file["actions"] = VECTORS, VECTORS[:, :2]
+    np.testing.assert_array_equal(open_observations(tmp_path / "d4rl.hdf5").column("actions"), VECTORS[:, :2])
+    with h5py.File(tmp_path / "minari.hdf5", "w") as file:
+        file["episode_0/observations"], file["episode_0/actions"] = VECTORS, VECTORS[:-1]
+    with pytest.raises(UnknownNameError):
+        open_observations(tmp_path / "minari.hdf5").column("actions")
+
+
 def recursive(file: Any) -> None:
     file["episode_0/again"] = file["episode_0"]
 
