@@ -15,7 +15,10 @@ from probe import open_observations
 from probe.analysis import analyze
 from probe.checkpoints.native import CheckpointMetadata, checkpoint_name, save
 from probe.errors import ConfigurationError, FileError, ShapeError
+from probe.fresh import random_network
+from probe.module_guess import guess_modules
 from probe.monitor import Monitor
+from probe.monitor.live import LiveCheckpoint
 from probe.networks import build
 from probe.results import Analysis, open_analysis
 from tests.probe.series import ENVIRONMENT, SPEC, write_observations
@@ -246,6 +249,18 @@ def test_the_scalars_are_those_of_the_trainers_own_log(observations: Path, tmp_p
     found = monitor.measure(0)
     monitor.close()
     assert found and found == {name: expected[name] for name in found}
+
+
+def test_a_fresh_control_is_drawn_anew_and_runs_in_the_monitors_way(tmp_path: Path) -> None:
+    network = small()
+    run = lambda network, batch: network(2 * batch)  # noqa: E731
+    facts = {"run": "r", "method": "", "seed": 0, "task": 0, "step": 0}
+    live = LiveCheckpoint.taken(network, run, facts, guess_modules([]), tmp_path)
+    fresh, again = random_network(live, 3), random_network(live, 3)
+    assert fresh is not None and again is not None
+    assert torch.equal(fresh(vectors()), again(vectors())) and not torch.equal(fresh(vectors()), network(2 * vectors()))
+    network.load_state_dict(fresh.state_dict())
+    assert torch.equal(fresh(vectors()), network(2 * vectors()))
 
 
 def test_a_copy_runs_no_hooks_of_others(tmp_path: Path) -> None:
