@@ -125,7 +125,8 @@ def test_fewer_samples_are_evenly_spread_by_hand(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("shape", "expected"), [((64, 64, 3), 256), ((84, 84, 4), 148), ((224, 224, 3), 27), ((2100, 2100, 3), 1), ((), 256)]
+    ("shape", "expected"),
+    [((64, 64, 3), 256), ((84, 84, 4), 148), ((224, 224, 3), 27), ((2100, 2100, 3), 1), ((9,), 256)],
 )
 def test_large_observations_pass_fewer_at_a_time(tmp_path, shape, expected):
     assert ObservationSet(tmp_path, 1000, shape, {}).pass_size == expected
