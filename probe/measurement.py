@@ -25,8 +25,6 @@ from probe.results.writing import KEY_LENGTH
 from probe.statistics.collector import StatisticsCollector
 from probe.statistics.layer import LayerStatistics
 
-BATCH = 64
-"""Observations a forward pass: activations of the usual networks stay in the cache."""
 _SEPARATOR = "/"
 _DERIVED = ("mean", "mean_abs", "mean_square", "activation_rate", "zero_rate")
 
@@ -125,7 +123,8 @@ def measure(item: WorkItem) -> WorkItem:
     before = state_digest(network)
     collector, samples = StatisticsCollector(), 0
     with capture(network, collector, activations=dict(item.activations)) as outputs:
-        for batch in network_inputs(item.checkpoint, item.data.of(item.checkpoint.digest), BATCH, item.samples):
+        data = item.data.of(item.checkpoint.digest)
+        for batch in network_inputs(item.checkpoint, data, item.data.pass_size, item.samples):
             network(batch)
             samples += len(batch)
     collector.drop(outputs.layers)
