@@ -121,8 +121,8 @@ def test_interventions_are_counted() -> None:
 
 def test_a_folder_of_images_is_an_observation_set(probe: Invoke, tmp_path: Path) -> None:
     for index in range(3):
-        Image.fromarray(np.full((9, 8, 3), index, np.uint8)).save(tmp_path / f"{index}.png")
+        Image.fromarray(np.full((30, 20, 3), index, np.uint8)).save(tmp_path / f"{index}.png")
     outcome = probe("inspect", tmp_path, "--json")
     found = json.loads(outcome.out)
     assert outcome.code == 0 and found["kind"] == "observation set"
-    assert (found["facts"]["samples"], found["facts"]["observation shape"]) == (3, [9, 8, 3])
+    assert (found["facts"]["samples"], found["facts"]["observation shape"]) == (3, [30, 20, 3])

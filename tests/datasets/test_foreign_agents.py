@@ -88,8 +88,11 @@ def drawn_by_the_library(policy: Any, noise: Tensor) -> Tensor:
 
 
 def test_values_of_actions_are_followed_with_the_epsilon_of_the_file(tmp_path: Path) -> None:
-    model, checkpoint = saved("dqn", tmp_path)
-    assert checkpoint.exploration == model.exploration_rate == 1.0
+    model = new_model("dqn")
+    model.exploration_rate = 1.0
+    model.save(tmp_path / "a.zip")
+    checkpoint = open_checkpoint(tmp_path / "a.zip")
+    assert checkpoint.exploration == 1.0
     environment = make(EnvironmentSpec(id="CartPole-v1"), 200, seed=0)
     states, _ = environment.reset()
     chosen = checkpoint_actor(environment, checkpoint, seed=0).act(states)
