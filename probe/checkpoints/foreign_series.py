@@ -137,7 +137,7 @@ def _normalisations(
         beside = f"{found[0].name} lies beside it, so the agent saw normalised observations"
         return {}, (f"{beside}: give --obs-mean and --obs-var, or --trust-pickle to read it",)
     by_step = {step_of_name(path.stem): path for path in found}
-    general = by_step.get(None, found[-1])
+    general = by_step.get(None) or by_step[max(step for step in by_step if step is not None)]
     chosen = {step: by_step.get(step, general) for step in steps}
     read = {path: read_vecnormalize(path) for path in dict.fromkeys(chosen.values())}
     known = {step: statistics for step, path in chosen.items() if (statistics := read[path]) is not None}

@@ -62,6 +62,18 @@ def test_one_file_of_a_folder_below_serves_all_and_that_is_said(run: Path, tmp_p
     assert "at steps 10 to 20 with vecnormalize.pkl, saved at another time" in series.checkpoints[0].notes()[0]
 
 
+def test_a_checkpoint_without_its_own_has_the_latest(run: Path, tmp_path: Path) -> None:
+    for step in (10, 20):
+        shutil.copy(run / f"rl_model_{step}_steps.zip", tmp_path)
+    for step, name in ((10, "100"), (30, "1000")):
+        shutil.copy(
+            run / f"rl_model_vecnormalize_{step}_steps.pkl", tmp_path / f"rl_model_vecnormalize_{name}_steps.pkl"
+        )
+    (series,) = open_series([tmp_path], TRUSTED)
+    wanted = as_the_library_sees(run / "rl_model_vecnormalize_30_steps.pkl")
+    assert all(torch.allclose(each.prepare(BATCH), wanted, atol=1e-6) for each in series.checkpoints)
+
+
 def test_without_the_users_word_it_stays_closed_and_is_named(run: Path) -> None:
     (series,) = open_series([run])
     assert torch.equal(series.checkpoints[0].prepare(BATCH), BATCH)
