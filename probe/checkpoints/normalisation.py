@@ -16,6 +16,7 @@ from probe.files import reason
 
 _ARRAYS = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy._core.numeric", "numpy.core.numeric")
 _ARRAY_NAMES = ("_reconstruct", "scalar", "_frombuffer")
+"""NumPy's own functions for arrays, wherever its version keeps them."""
 
 
 @dataclass(frozen=True)
