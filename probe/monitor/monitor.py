@@ -214,7 +214,7 @@ def unwrapped(network: nn.Module) -> nn.Module:
 
 
 def _guessed(network: nn.Module) -> ModuleMap:
-    return guess_modules(path for path, module in network.named_modules() if not any(module.children()))
+    return guess_modules(path for path, module in network.named_modules() if next(module.children(), None) is None)
 
 
 def _opened(observations: Inputs | ObservationSet | str | Path) -> ObservationSet:
