@@ -25,7 +25,8 @@ class _MishWithSlope(torch.autograd.Function):
     def forward(ctx: Any, z: Tensor) -> Tensor:
         value, slope = torch.empty_like(z), torch.empty_like(z)
         rows = max(1, _CACHED * len(z) // max(1, z.numel()))
-        for part, its_value, its_slope in zip(z.split(rows), value.split(rows), slope.split(rows), strict=True):
+        blocks = zip(*(torch.split(each, rows) for each in (z, value, slope)), strict=True)
+        for part, its_value, its_slope in blocks:
             # In float32 at least: n - e in bfloat16 would leave two digits.
             wide = part.to(torch.promote_types(z.dtype, torch.float32))
             low = wide.clamp(max=_LARGEST)
@@ -42,7 +43,7 @@ class _MishWithSlope(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         z, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # second derivatives are asked for, which the kept slope has none of
-            return torch.autograd.grad(F.mish(z), z, gradient, create_graph=True)[0]
+            slope = torch.autograd.grad(F.mish(z).sum(), z, create_graph=True)[0]
         product: Tensor = gradient * slope
         return product
 
