@@ -126,6 +126,21 @@ def test_classes_are_learnt(tmp_path: Path) -> None:
     assert accuracies[0] < 0.3 and sum(accuracies[-10:]) / 10 > 0.6  # chance is 1/16
 
 
+def test_redrawn_labels_are_learnt_ever_worse_but_with_l2_init(tmp_path: Path) -> None:
+    """The shipped preset's loss of plasticity, in fewer steps: more quickly, on fewer pictures."""
+    shorter = "base = 'permuted'\n[environment.keywords]\nframes = 3\n[environment.shift]\nevery = 1\n"
+    made = configuration("supervised.learning_rate=5e-3", "supervised.minibatch=48", toml=shorter, folder=tmp_path)
+    accuracies = {}
+    for method in ("baseline", "l2-init"):
+        trainer = Supervised(made, make_mitigation(method, made.mitigation), 0, "cpu", "float32")
+        tasks = [trainer.iterate()["accuracy/task"] or 0 for _ in range(30)]
+        accuracies[method] = sum(tasks[:6]) / 6, sum(tasks[-6:]) / 6
+    first, last = accuracies["baseline"]
+    assert first > 0.18 and last < 0.12  # chance is 1/16
+    first, last = accuracies["l2-init"]
+    assert last > first > 0.18
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_kind_of_method_acts_and_resumes_exactly(tmp_path: Path, method: str) -> None:
     whole = agent(tmp_path, method)
