@@ -127,18 +127,16 @@ def test_classes_are_learnt(tmp_path: Path) -> None:
 
 
 def test_redrawn_labels_are_learnt_ever_worse_but_with_l2_init(tmp_path: Path) -> None:
-    """The shipped preset's loss of plasticity, in fewer steps: more quickly, on fewer pictures."""
+    # The shipped preset on fewer pictures, in larger steps and fewer of them.
     shorter = "base = 'permuted'\n[environment.keywords]\nframes = 3\n[environment.shift]\nevery = 1\n"
-    made = configuration("supervised.learning_rate=5e-3", "supervised.minibatch=48", toml=shorter, folder=tmp_path)
-    accuracies = {}
+    made = configuration("supervised.learning_rate=1e-2", "supervised.minibatch=48", toml=shorter, folder=tmp_path)
+    first, last = {}, {}
     for method in ("baseline", "l2-init"):
         trainer = Supervised(made, make_mitigation(method, made.mitigation), 0, "cpu", "float32")
-        tasks = [trainer.iterate()["accuracy/task"] or 0 for _ in range(30)]
-        accuracies[method] = sum(tasks[:6]) / 6, sum(tasks[-6:]) / 6
-    first, last = accuracies["baseline"]
-    assert first > 0.18 and last < 0.12  # chance is 1/16
-    first, last = accuracies["l2-init"]
-    assert last > first > 0.18
+        tasks = [trainer.iterate()["accuracy/task"] or 0 for _ in range(20)]
+        first[method], last[method] = sum(tasks[:5]) / 5, sum(tasks[-5:]) / 5
+    assert last["baseline"] < 0.7 * first["baseline"]
+    assert last["l2-init"] > 1.5 * last["baseline"]
 
 
 @pytest.mark.parametrize("method", METHODS)
