@@ -14,7 +14,7 @@ _NORMAL = 1.4826
 """Standard deviation of normal numbers over their median absolute deviation."""
 
 
-def deviations(value: float, earlier: Sequence[float]) -> float | None:
+def deviations(value: int | float, earlier: Sequence[int | float]) -> float | None:
     """Returns how many robust standard deviations a value lies above the median of earlier ones.
 
     None below `_LEAST` of them, or where more than half of them are equal. One spike hardly moves median and deviation.

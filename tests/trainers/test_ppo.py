@@ -203,6 +203,50 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(tmp_path: Pat
     assert all(torch.equal(before[name], tensor) for name, tensor in trainer.network.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [("actor", "NaN in the actor's output"), ("critic", "NaN in the values"), ("encoder", "NaN in the actor's output")],
+)
+def test_the_first_tensor_that_broke_while_acting_is_named(tmp_path: Path, layer: str, words: str) -> None:
+    trainer = agent(tmp_path)
+    with torch.no_grad():
+        next(trainer.network.get_submodule(layer).parameters()).fill_(float("nan"))
+    with pytest.raises(NumericalFault, match=words):
+        trainer.iterate()
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("log_probabilities", "NaN in the probability ratio"),
+        ("returns", "NaN in loss/value"),
+        ("advantages", "NaN in loss/policy"),
+    ],
+)
+def test_the_first_tensor_that_broke_while_learning_is_named(tmp_path: Path, part: str, words: str) -> None:
+    trainer = agent(tmp_path)
+    trainer._play()
+    batch = trainer._estimate()
+    getattr(batch, part)[5] = float("nan")
+    with pytest.raises(NumericalFault, match=words):
+        trainer._learn(batch, gradient_norms=False)
+
+
+def test_advantages_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    trainer = agent(tmp_path)
+    trainer._play()
+    trainer.rollout.rewards[3, 1] = float("inf")
+    with pytest.raises(NumericalFault, match=r"update 1 \(step 0\): infinity in the advantages"):
+        trainer._estimate()
+
+
+def test_a_weight_that_a_step_left_infinite_is_named_before_it_is_kept(tmp_path: Path) -> None:
+    trainer = agent(tmp_path, "ppo.learning_rate=1e39", "ppo.passes=1", "ppo.minibatch=64", "ppo.micro_batch=64")
+    with pytest.raises(NumericalFault, match=r"update 1 \(step 0\): (infinity|NaN) in encoder\.dense1\.weight"):
+        trainer.iterate()
+    assert trainer.updates == 0
+
+
 def test_a_gradient_that_is_not_finite_is_named(tmp_path: Path) -> None:
     trainer = agent(tmp_path)
     critic = trainer.network.get_submodule("critic").get_parameter("output.weight")
