@@ -1,6 +1,6 @@
 """Following a run by its folder."""
 
-import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -88,11 +88,9 @@ def test_a_process_that_is_gone_trains_nothing(tmp_path: Path) -> None:
     assert not trains(tmp_path)
     (tmp_path / NAME).write_text("")
     assert trains(tmp_path), "its number is about to be written"
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    (tmp_path / NAME).write_text(f"{child}\n")
+    child = subprocess.Popen(["true"])
+    child.wait()
+    (tmp_path / NAME).write_text(f"{child.pid}\n")
     assert not trains(tmp_path)
 
 

@@ -188,9 +188,8 @@ def test_a_numerical_fault_saves_the_last_good_state(tmp_path: Path, monkeypatch
             if report.step == 192:
                 run.trainer.network.get_submodule("critic").get_parameter("output.bias").data.fill_(float("nan"))
     assert "NaN in the values." in str(fault.value)
-    assert f"The state of step 192 is in {tmp_path / 'run' / 'state' / 'step_000000192.safetensors'}." in str(
-        fault.value
-    )
+    state = tmp_path / "run" / "state" / "step_000000192.safetensors"
+    assert f"The state of step 192 is in {state}." in str(fault.value)
     assert [path.name for path in sorted((tmp_path / "run" / "state").iterdir())][-1] == "step_000000192.safetensors"
     train(tmp_path / "run", made, resume=True)  # the saved weights are the good ones
     assert len(rows(tmp_path / "run")) == 6
