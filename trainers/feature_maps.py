@@ -16,7 +16,7 @@ _GAP = 1
 """Pixels between the channels."""
 
 
-def tiled(maps: Float[Tensor, "channel height width"], white: float) -> Image:
+def tiled(maps: Float[Tensor, "channel y x"], white: float) -> Image:
     """Returns the channels side by side, left to right and down: |h| from 0, black, to `white`; gaps are mid-grey."""
     channels, height, width = maps.shape
     across = ceil(sqrt(channels))

@@ -33,7 +33,7 @@ def test_checkpoints_are_the_same_with_monitoring_and_without(tmp_path: Path) ->
     added = set(right[0]) - set(left[0])
     kinds = ("mean_abs", "fau", "dormant_0.025", "collapsed")
     assert {f"activation/{kind}/{layer}" for kind in kinds for layer in LAYERS} <= added
-    assert {"actions/balance", "actions/share_14", "spike/loss/value", "spike/policy/entropy"} <= added
+    assert {"actions/balance", "actions/share_8", "spike/loss/value", "spike/policy/entropy"} <= added
     logged = events(tmp_path / "monitored")
     pictures = {tag: [step for step, _ in points] for tag, points in logged.items() if "maps" in tag}
     assert pictures == {f"feature_maps/{layer}": [128, 256] for layer in LAYERS[:4]}
