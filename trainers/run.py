@@ -152,10 +152,11 @@ class TrainingRun:
                 raise ActivationCollapse(self._why_stopped())
 
     def _why_stopped(self) -> str:
-        layers = "; ".join(f"{label} has collapsed ({why})" for label, why in self._monitor.collapsed.items())
+        (layer, why), *others = self._monitor.collapsed.items()
+        more = f"; so have {', '.join(name for name, _ in others)}" if others else ""
         return (
-            f"Stopped at step {self.trainer.step:,}: {layers}. {self._saved()} Train on from it with --resume and "
-            "without --stop-on-collapse."
+            f"Stopped at step {self.trainer.step:,}: {layer} has collapsed ({why}){more}. {self._saved()} Train on from "
+            "it with --resume and without --stop-on-collapse."
         )
 
     def _saved(self) -> str:
