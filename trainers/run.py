@@ -155,8 +155,8 @@ class TrainingRun:
         (layer, why), *others = self._monitor.collapsed.items()
         more = f"; so have {', '.join(name for name, _ in others)}" if others else ""
         return (
-            f"Stopped at step {self.trainer.step:,}: {layer} has collapsed ({why}){more}. {self._saved()} Train on from "
-            "it with --resume and without --stop-on-collapse."
+            f"Stopped at step {self.trainer.step:,}: {layer} has collapsed ({why}){more}. {self._saved()} Train on "
+            "from it with --resume and without --stop-on-collapse."
         )
 
     def _saved(self) -> str:

@@ -48,7 +48,7 @@ def _print_share(preset: str) -> None:
             training += between - started
             monitoring += time.process_time() - between
     rate = UPDATES * configuration.update_steps / training
-    print(f"  {preset}, 1 thread: {rate:.0f} steps/s, of which monitoring took {monitoring / training:.2%} (target 2 %)")
+    print(f"  {preset}, 1 thread: {rate:.0f} steps/s, monitoring {monitoring / training:.2%} of that (target 2 %)")
 
 
 if __name__ == "__main__":
