@@ -205,7 +205,7 @@ class Agent(ABC):
         """Clips the gradients and steps the optimiser.
 
         Args:
-            losses: what the gradients are of and what it was made of, causes first.
+            losses: what the gradients are of and what that was made of, causes first.
 
         Raises:
             NumericalFault: one of them or a gradient is not finite; the parameters are left as they were.
@@ -215,7 +215,8 @@ class Agent(ABC):
         if not all(map(isfinite, (*losses.values(), norm.item()))):
             gradients = {f"the gradient of {name}": p.grad for name, p in self.network.named_parameters()}
             found = {name: torch.tensor(value) for name, value in losses.items()}
-            self._require_finite(found | {name: grad for name, grad in gradients.items() if grad is not None})
+            found |= {name: gradient for name, gradient in gradients.items() if gradient is not None}
+            self._require_finite({**found, "the norm of all gradients": norm})
         if self.learning.gradient_clip is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.learning.gradient_clip, norm)
         self.optimizer.step()

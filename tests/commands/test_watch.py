@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from probe.commands.frame import line
+from probe.trainers.following import RunFollower
 from probe.trainers.run import TrainingRun
 from tests.commands.invoke import Invoke
 from tests.trainers.mitigations.agents import kill
@@ -16,11 +18,14 @@ def test_once_prints_a_frame_and_ends_with_the_run(tmp_path: Path, probe: Invoke
                 kill(run.trainer.network, "encoder.dense2", 16)
             if report.step == 192:
                 shown = probe("watch", tmp_path / "run", "--once")
+                told = line(RunFollower(tmp_path / "run").look())
     assert shown.code == 0
     for words in ("run / baseline / seed 0  training", "step 192 of 384 (50.0%)", "steps/s", "left", "encoder.dense1"):
         assert words in shown.out
     assert "! encoder.dense2 has collapsed, first seen at step 128" in shown.out
     assert "░" * 20 + "   0.0 %" in shown.out and "\x1b" not in shown.out
+    assert told.startswith("step 192 of 384 (50.0%)  ")
+    assert told.endswith("dormant at most 100.0%  collapsed: encoder.dense2")
     ended = probe("watch", tmp_path / "run")  # no terminal, and nothing to wait for
     assert ended.code == 0 and "run / baseline / seed 0  finished" in ended.out
 

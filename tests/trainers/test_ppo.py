@@ -255,6 +255,14 @@ def test_a_gradient_that_is_not_finite_is_named(tmp_path: Path) -> None:
         trainer.iterate()
 
 
+def test_finite_gradients_whose_norm_is_not_end_the_training_too(tmp_path: Path) -> None:
+    trainer = agent(tmp_path)
+    critic = trainer.network.get_submodule("critic").get_parameter("output.weight")
+    critic.register_hook(lambda gradient: torch.full_like(gradient, 1e30))  # type: ignore[no-untyped-call]
+    with pytest.raises(NumericalFault, match="infinity in the norm of all gradients"):
+        trainer.iterate()
+
+
 def test_the_ratio_of_clipped_decisions_is_a_share(tmp_path: Path) -> None:
     metrics = agent(tmp_path, "ppo.learning_rate=0.05").iterate()
     assert 0 < (metrics["policy/clip_fraction"] or 0) <= 1
