@@ -17,6 +17,7 @@ from probe.commands.inspect import inspect
 from probe.commands.list import list_names
 from probe.commands.report import report
 from probe.commands.train import train
+from probe.commands.watch import watch
 from probe.errors import ProbeError
 
 INTERRUPTED = 130
@@ -58,7 +59,7 @@ def guarded(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _verb in (train, collect, analyze, compare, report, inspect, export):
+for _verb in (train, collect, analyze, compare, report, inspect, export, watch):
     app.command(_verb.__name__)(guarded(_verb))
 app.command("list")(guarded(list_names))
 

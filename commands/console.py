@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isnan
 from typing import Protocol
 
 from rich.console import Console
@@ -23,6 +24,7 @@ console = Console(highlight=False, soft_wrap=True)
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 """Standard error: progress, warnings and errors, so that `--json` stays clean."""
 
+_BARS = "▁▂▃▄▅▆▇█"
 PLAIN_INTERVAL = 10.0
 """Seconds between lines where there is no terminal."""
 
@@ -112,3 +114,15 @@ def duration(seconds: float) -> str:
     whole = round(seconds)
     hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def sparkline(values: tuple[float, ...]) -> str:
+    """Returns one bar a value, from the lowest to the highest; a gap where there is none, flat where all are equal."""
+    numbers = [value for value in values if not isnan(value)]
+    if not numbers:
+        return ""
+    low, span = min(numbers), max(numbers) - min(numbers)
+    top = len(_BARS) - 1
+    return "".join(
+        " " if isnan(value) else _BARS[round((value - low) / span * top) if span > 0 else 0] for value in values
+    )

@@ -77,8 +77,7 @@ def _print_table(entries: "tuple[Entry, ...] | list[Entry]") -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from probe.commands.console import console
-    from probe.commands.summary import sparkline
+    from probe.commands.console import console, sparkline
     from probe.figures.names import step_name
 
     table = Table("Measure, series", box=SIMPLE_HEAD, padding=(0, 1))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from probe.commands.console import console
+from probe.commands.console import console, sparkline
 from probe.commands.diagnosis import print_diagnoses
 from probe.commands.plain import as_json_text
 from probe.diagnosis import SeriesDiagnosis
@@ -14,8 +14,6 @@ from probe.diagnosis.words import plain
 from probe.figures.names import layer_name
 from probe.results import Analysis
 from probe.summary import Line, summarise
-
-_BARS = "▁▂▃▄▅▆▇█"
 
 
 def print_summary(analysis: Analysis, diagnoses: Sequence[SeriesDiagnosis], out: Path) -> None:
@@ -55,18 +53,6 @@ def summary_json(analysis: Analysis, diagnoses: Sequence[SeriesDiagnosis], out: 
             "series": summarise(analysis),
             "diagnosis": plain(diagnoses, _labels(analysis)),
         }
-    )
-
-
-def sparkline(values: tuple[float, ...]) -> str:
-    """Returns one bar a value, from the lowest to the highest; a gap where there is none, flat where all are equal."""
-    numbers = [value for value in values if not isnan(value)]
-    if not numbers:
-        return ""
-    low, span = min(numbers), max(numbers) - min(numbers)
-    top = len(_BARS) - 1
-    return "".join(
-        " " if isnan(value) else _BARS[round((value - low) / span * top) if span > 0 else 0] for value in values
     )
 
 

@@ -66,6 +66,13 @@ def train(
     keep_state: Annotated[
         list[str] | None, typer.Option("--keep-state", help="Keep the resume state of this step for good; repeatable.")
     ] = None,
+    stop_on_collapse: Annotated[
+        bool,
+        typer.Option(
+            "--stop-on-collapse",
+            help="End a run, its state saved, where a layer has collapsed. Needs monitor.every, which `pong` sets.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what each run came to as a JSON array.")] = False,
 ) -> None:
     """Train agents and save checkpoints at intervals.
@@ -84,6 +91,7 @@ def train(
     keep_freed_memory()  # before anything large is allocated
     _check_execution(workers, executor)
     typed = _as_settings(steps, checkpoint_every, device, keep_every, keep_state or [])
+    typed += ["monitor.stop_on_collapse=true"] if stop_on_collapse else []
     chosen = variants(method or ["baseline"], sweep or [])
     folder = out or Path("runs") / preset_name(preset)
     jobs = _jobs(preset, [*(settings or []), *typed], chosen, parse_seeds(seeds), folder, resume)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from probe.datasets.environments import make
 from probe.errors import ConfigurationError
-from probe.networks import Network, NetworkSpec, build, preset
+from probe.networks import Network, NetworkSpec, build
+from probe.trainers.architecture import specification
 from probe.trainers.base import Metrics, NumericalFault, ValueTerms
 from probe.trainers.configuration import Configuration
 from probe.trainers.learning_rate import learning_rate_factor
@@ -99,6 +100,11 @@ class Agent(ABC):
         """Returns observations that the agent has just learnt from; see `Trainer`."""
 
     @property
+    def actions(self) -> Tensor | None:
+        """The actions of the last update; None, unless an algorithm keeps them."""
+        return None
+
+    @property
     def copies(self) -> tuple[Network, ...]:
         """Networks that follow the learning one, such as a target network."""
         return ()
@@ -120,9 +126,8 @@ class Agent(ABC):
                 f"Environment '{self.environment.id}' numbers its actions from {space.start}, not 0."
             )
         shape = tuple(self.envs.single_observation_space.shape or ())
-        network = configuration.network
         values = int(space.n) if self.values_actions else 1
-        spec = preset(network.name, shape, int(space.n), network.hidden, network.width, values)
+        spec = specification(configuration.network, shape, int(space.n), values)
         kept = {name: module for name, module in spec.modules.items() if name in ("encoder", *self.outputs)}
         return self.mitigation.specify(spec.model_copy(update={"modules": kept}))
 
@@ -156,7 +161,12 @@ class Agent(ABC):
         return {_RATE: self.optimizer.param_groups[0]["lr"]}
 
     def _end_update(self, decisions: int) -> Metrics:
-        """Counts the update and lets the mitigation act; returns its metrics."""
+        """Counts the update and lets the mitigation act; returns its metrics.
+
+        Raises:
+            NumericalFault: the optimiser has left a weight that is not finite.
+        """
+        self._require_finite(self.network.state_dict())
         self.step += decisions
         self.frames += decisions * self.environment.action_repeat
         self.updates += 1
@@ -195,31 +205,36 @@ class Agent(ABC):
         """Clips the gradients and steps the optimiser.
 
         Args:
-            losses: what a fault is described by.
+            losses: what the gradients are of and what that was made of, causes first.
 
         Raises:
-            NumericalFault: a gradient is not finite; the parameters are left as they were.
+            NumericalFault: one of them or a gradient is not finite; the parameters are left as they were.
         """
         parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
         norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-        if not isfinite(norm.item()):
-            raise NumericalFault(self._fault(losses))
+        if not all(map(isfinite, (*losses.values(), norm.item()))):
+            gradients = {f"the gradient of {name}": p.grad for name, p in self.network.named_parameters()}
+            found = {name: torch.tensor(value) for name, value in losses.items()}
+            found |= {name: gradient for name, gradient in gradients.items() if gradient is not None}
+            self._require_finite({**found, "the norm of all gradients": norm})
         if self.learning.gradient_clip is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.learning.gradient_clip, norm)
         self.optimizer.step()
         self.mitigation.after_step(self, self.optimizer, self.streams["mitigation"])
 
-    def _fault(self, losses: dict[str, float]) -> str:
-        broken = [f"{name} is {value}" for name, value in losses.items() if not isfinite(value)]
-        gradients = [
-            f"the gradient of {name} is not finite"
-            for name, p in self.network.named_parameters()
-            if p.grad is not None and not p.grad.isfinite().all()
-        ]
-        return (
-            f"Training stopped in update {self.updates + 1} (step {self.step}): {(broken + gradients)[0]}. "
-            f"Train anew with a smaller {self.algorithm}.learning_rate or with compute.precision=float32."
-        )
+    def _require_finite(self, tensors: Mapping[str, Tensor]) -> None:
+        """Ends the training at the first tensor that is not finite.
+
+        Raises:
+            NumericalFault: there is one; the message names it.
+        """
+        for name, tensor in tensors.items():
+            if not tensor.isfinite().all():
+                kind = "NaN" if tensor.isnan().any() else "infinity"
+                raise NumericalFault(
+                    f"Training stopped in update {self.updates + 1} (step {self.step}): {kind} in {name}. Train anew "
+                    f"with a smaller {self.algorithm}.learning_rate or with compute.precision=float32."
+                )
 
     def get_state(self) -> dict[str, Any]:
         """Returns a copy of everything the next update depends on; see `Trainer`."""

@@ -1,4 +1,4 @@
-"""What every trainer offers, whatever its algorithm, and the fault that ends a training."""
+"""What every trainer offers, whatever its algorithm, and what ends a training early."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +26,10 @@ class ValueTerms:
 
 class NumericalFault(ProbeError):
     """Training met a NaN or an infinity; the message names the tensor."""
+
+
+class ActivationCollapse(ProbeError):
+    """A layer has collapsed in a run that was to stop then; the message says which, where and why."""
 
 
 @runtime_checkable
@@ -74,11 +78,15 @@ class Trainer(Protocol):
         """Makes one update; with `gradient_norms`, the metrics have each module's.
 
         Raises:
-            NumericalFault: a loss or a gradient is not finite.
+            NumericalFault: what is learnt from, a loss, a gradient or a weight is not finite.
         """
 
     def observations(self, samples: int) -> Tensor:
         """Returns observations that the agent has just learnt from, at most `samples`, as they are stored."""
+
+    @property
+    def actions(self) -> Tensor | None:
+        """The actions of the last update; None where they are not kept."""
 
     def get_state(self) -> dict[str, Any]:
         """Returns a copy of all that the next updates depend on: dicts and lists of tensors, bytes and plain values."""

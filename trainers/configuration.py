@@ -11,6 +11,7 @@ from probe.datasets.environments import EnvironmentSpec
 from probe.errors import ConfigurationError, FileError, UnknownNameError
 from probe.files import reason
 from probe.models import FrozenModel, validated
+from probe.trainers.architecture import NetworkSettings
 from probe.trainers.settings import (
     ActingSettings,
     CheckpointSettings,
@@ -19,7 +20,7 @@ from probe.trainers.settings import (
     DqnSettings,
     EvaluationSettings,
     LearningSettings,
-    NetworkSettings,
+    MonitorSettings,
     PpoSettings,
     StateSettings,
     SupervisedSettings,
@@ -54,6 +55,7 @@ class Configuration(FrozenModel):
     acting: ActingSettings = ActingSettings()
     evaluation: EvaluationSettings
     diagnostics: DiagnosticsSettings
+    monitor: MonitorSettings = MonitorSettings()
     checkpoints: CheckpointSettings
     state: StateSettings = StateSettings()
     compute: ComputeSettings = ComputeSettings()

@@ -100,16 +100,18 @@ class RunFolder:
         configuration = RunRecord.read(self.path).continued(wanted, steps).configuration
         return self.checkpoint(configuration.total_steps).exists()
 
-    def save_state(self, state: dict[str, Any], step: int, record: RunRecord) -> None:
-        """Writes a state and removes the older ones that nobody asked to keep.
+    def save_state(self, state: dict[str, Any], step: int, record: RunRecord) -> Path:
+        """Writes a state, removes the older ones that nobody asked to keep, and returns where it is.
 
         Raises:
             FileError: the folder cannot be written or the disk is full.
         """
-        states.save_state(self.path / "state" / states.NAME.format(step=step), state)
+        written = self.path / "state" / states.NAME.format(step=step)
+        states.save_state(written, state)
         for path in self.states[:-_NEWEST]:
             if not keeps(record, _step(path)):
                 path.unlink()
+        return written
 
     def _remove_partial_files(self) -> None:
         """Removes what a killed process was writing."""

@@ -61,3 +61,17 @@ class FolderLock:
                 os.write(descriptor, f"{os.getpid()}\n".encode())
                 return descriptor
             os.close(descriptor)
+
+
+def trains(folder: Path) -> bool:
+    """Whether a process of this machine trains in a run folder; the lock is looked at and not tried."""
+    try:
+        number = (folder / NAME).read_text().strip()
+        os.kill(int(number), 0)
+    except ValueError:
+        return True  # it has the lock and is about to write its number
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True  # another user's process
+    return True

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from probe.errors import FileError
-from probe.events import NAME, EventFile
+from probe.events import NAME, EventFile, Image
 from probe.files import reason
 
 METRICS = "metrics.csv"
@@ -45,8 +45,15 @@ class Logs:
         with _explained(self._paths[NAME]):
             self._events = EventFile(self._files[NAME], fresh=sizes is None)
 
-    def write(self, counters: Mapping[str, int], values: Mapping[str, float | None]) -> None:
+    def write(
+        self, counters: Mapping[str, int], values: Mapping[str, float | None], images: Mapping[str, Image] | None = None
+    ) -> None:
         """Adds a row.
+
+        Args:
+            counters: by `COUNTERS`.
+            values: by name; what is left out is None.
+            images: by name; they go to TensorBoard alone.
 
         Raises:
             KeyError: a value has no column.
@@ -59,7 +66,7 @@ class Logs:
             (*(str(counters[name]) for name in COUNTERS), *("" if v is None else f"{v:.7g}" for v in cells))
         )
         with _explained(self._paths[NAME]):
-            self._events.write(counters["step"], dict(zip(self.columns, cells, strict=True)))
+            self._events.write(counters["step"], dict(zip(self.columns, cells, strict=True)), images)
 
     def sizes(self) -> dict[str, int]:
         """Returns how many bytes each file has."""

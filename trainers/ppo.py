@@ -15,6 +15,7 @@ from probe.trainers.agent import Agent
 from probe.trainers.base import Metrics, ValueTerms, mean_gradient_norms, module_norms
 from probe.trainers.configuration import Configuration
 from probe.trainers.episodes import PLAYED, PlayedEpisodes
+from probe.trainers.guards import HELD, UNNORMALISED, Warnings, are_even, held, is_beyond
 from probe.trainers.machine import autocast
 from probe.trainers.mitigations import Mitigation
 from probe.trainers.rewards import RewardNormaliser
@@ -23,12 +24,24 @@ from probe.trainers.settings import PpoSettings
 
 _EPSILON = 1e-8
 _FIRST_RATIO, _EXPLAINED = "policy/first_ratio_deviation", "value/explained_variance"
-_STATISTICS = ("loss/policy", "loss/value", "policy/entropy", "policy/kl", "policy/clip_fraction", "ratio deviation")
+_RATIO = "the probability ratio"
+_LOGGED = ("loss/policy", "loss/value", "policy/entropy", "policy/kl", "policy/clip_fraction")
+_STATISTICS = (_RATIO, *_LOGGED, HELD)
+"""Of a batch; of the ratio, the mean distance from 1. Causes come first, as a fault names the first that is broken."""
+_OF_MINIBATCH = (*_STATISTICS, UNNORMALISED)
 
 
 def normalised(advantages: Float[Tensor, "batch"]) -> Float[Tensor, "batch"]:
     """Returns the advantages with mean 0 and standard deviation 1; equal ones become 0."""
     return (advantages - advantages.mean()) / (advantages.std() + _EPSILON)
+
+
+def to_learn_from(advantages: Float[Tensor, "batch"], settings: PpoSettings) -> tuple[Float[Tensor, "batch"], bool]:
+    """Returns a minibatch's advantages, normalised where that is set, and whether a guard has kept them as they are."""
+    if not settings.normalise_advantages:
+        return advantages, False
+    kept = settings.guards is not None and are_even(advantages, settings.guards)
+    return (advantages if kept else normalised(advantages)), kept
 
 
 def policy_loss(ratio: Float[Tensor, "batch"], advantages: Float[Tensor, "batch"], clip: float) -> Float[Tensor, ""]:
@@ -60,6 +73,9 @@ def ppo_loss(outputs: dict[str, Tensor], batch: Decisions, settings: PpoSettings
     """Returns the loss of a batch, and its `_STATISTICS` without a gradient."""
     log_probabilities = policies.log_probabilities(outputs["actor"], batch.actions)
     log_ratio = log_probabilities - batch.log_probabilities
+    beyond = torch.zeros_like(log_ratio)
+    if settings.guards is not None:
+        beyond, log_ratio = is_beyond(log_ratio, settings.guards).float(), held(log_ratio, settings.guards)
     ratio = log_ratio.exp()
     policy = policy_loss(ratio, batch.advantages, settings.clip)
     value = value_loss(
@@ -72,7 +88,7 @@ def ppo_loss(outputs: dict[str, Tensor], batch: Decisions, settings: PpoSettings
         # http://joschu.net/blog/kl-approx.html: unbiased, never negative, and of low variance.
         kl = (ratio - 1 - log_ratio).mean()
         clipped = (deviation > settings.clip).float().mean()
-        return loss, torch.stack((policy, value, entropy, kl, clipped, deviation.mean()))
+        return loss, torch.stack((deviation.mean(), policy, value, entropy, kl, clipped, beyond.mean()))
 
 
 class Ppo(Agent):
@@ -96,6 +112,7 @@ class Ppo(Agent):
         dtype = torch.uint8 if space.dtype == np.uint8 else torch.float32
         size = (self.settings.rollout_steps, self.settings.environments)
         self.rollout = Rollout(*size, tuple(space.shape or ()), dtype, self.device)
+        self._warnings = None if self.settings.guards is None else Warnings(self.settings.guards)
         self.episodes = PlayedEpisodes()
         self._current, _ = self.envs.reset()
         mitigation.begin(self, self.streams["mitigation"])
@@ -103,7 +120,13 @@ class Ppo(Agent):
     @property
     def columns(self) -> tuple[str, ...]:
         """What `iterate` reports beside the mitigation's metrics and the gradient norms."""
-        return (*PLAYED, *_STATISTICS[:-1], _FIRST_RATIO, _EXPLAINED, *super().columns)
+        guarded = () if self.settings.guards is None else (HELD, UNNORMALISED)
+        return (*PLAYED, *_LOGGED, _FIRST_RATIO, _EXPLAINED, *guarded, *super().columns)
+
+    @property
+    def actions(self) -> Tensor:
+        """The actions of the last update."""
+        return self.rollout.actions.flatten()
 
     @property
     def value_terms(self) -> ValueTerms:
@@ -145,6 +168,7 @@ class Ppo(Agent):
     def _act(self, time: int) -> Tensor:
         outputs = self._forward(self.rollout.observations[time])
         logits = outputs["actor"].cpu()
+        self._require_finite({"the actor's output": logits})
         actions = policies.sample(logits, self.streams["act"])
         self.rollout.actions[time] = actions
         self.rollout.log_probabilities[time] = policies.log_probabilities(logits, actions)
@@ -172,6 +196,7 @@ class Ppo(Agent):
             self.settings.gamma,
             self.settings.gae_lambda,
         )
+        self._require_finite({"the values": rollout.values, "the advantages": advantages})
         return rollout.flat(advantages)
 
     def _learn(self, batch: Decisions, gradient_norms: bool) -> Metrics:
@@ -185,18 +210,18 @@ class Ppo(Agent):
                 statistics.append(self._minibatch(batch, rows))
                 if gradient_norms:
                     norms.append(module_norms(self.network, gradients=True))
-                self._optimise(dict(zip(_STATISTICS, statistics[-1].tolist(), strict=True)))
-        means = torch.stack(statistics).mean(dim=0).tolist()
-        metrics: Metrics = dict(zip(_STATISTICS[:-1], means[:-1], strict=True))
-        metrics[_FIRST_RATIO] = statistics[0][-1].item()
-        metrics[_EXPLAINED] = explained
+                self._optimise(dict(zip(_OF_MINIBATCH, statistics[-1].tolist(), strict=True)))
+        means = dict(zip(_OF_MINIBATCH, torch.stack(statistics).mean(dim=0).tolist(), strict=True))
+        metrics: Metrics = {name: means[name] for name in _LOGGED}
+        metrics |= {_FIRST_RATIO: statistics[0][0].item(), _EXPLAINED: explained}
+        if self._warnings is not None:
+            metrics |= {name: means[name] for name in (HELD, UNNORMALISED)}
+            self.notes += self._warnings.of(metrics, self.step)
         return metrics | mean_gradient_norms(norms)
 
     def _minibatch(self, batch: Decisions, rows: Tensor) -> Tensor:
         """Sums the gradients of one minibatch's micro-batches; returns its statistics."""
-        advantages = batch.advantages[rows]
-        if self.settings.normalise_advantages:
-            advantages = normalised(advantages)
+        advantages, kept = to_learn_from(batch.advantages[rows], self.settings)
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros(len(_STATISTICS), device=self.device)
         size = self.settings.micro_batch
@@ -209,7 +234,7 @@ class Ppo(Agent):
             share = len(chosen) / len(rows)
             (loss * share).backward()  # type: ignore[no-untyped-call]
             total += statistics * share
-        return total
+        return torch.cat((total, total.new_tensor([kept])))
 
     def observations(self, samples: int) -> Tensor:
         """Returns observations of the last rollout, evenly spread over it."""

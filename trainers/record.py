@@ -17,7 +17,8 @@ from probe.trainers.settings import ComputeSettings, StateSettings
 
 NAME = "run.toml"
 _IMAGES = ("conv64", "impala", "nature")
-_NOT_COMPARED = ("steps", "summary", "state", "compute")
+_STOP = "monitor.stop_on_collapse"
+_NOT_COMPARED = ("steps", "summary", "state", "compute", _STOP)
 """Settings that a resume may change, or that say nothing about the training; `compute` is compared by itself."""
 
 
@@ -85,7 +86,8 @@ class RunRecord(FrozenModel):
         """Returns the record to resume with.
 
         Args:
-            wanted: what preset and settings say now, not resolved; its state settings count unless they are defaults.
+            wanted: what preset and settings say now, not resolved; its state settings count unless they are defaults,
+                and whether it stops on a collapse.
             steps: where to train to now, or None for where the run went.
 
         Raises:
@@ -103,7 +105,9 @@ class RunRecord(FrozenModel):
                 "with another --out."
             )
         state = wanted.state if wanted.state != StateSettings() else self.configuration.state
-        changes = {"state": state, **({} if steps is None else {"steps": steps})}
+        stops = {"stop_on_collapse": wanted.monitor.stop_on_collapse}
+        monitor = self.configuration.monitor.model_copy(update=stops)
+        changes = {"state": state, "monitor": monitor, **({} if steps is None else {"steps": steps})}
         return self.model_copy(update={"configuration": self.configuration.model_copy(update=changes)})
 
     def machine_notes(self) -> list[str]:
@@ -135,7 +139,7 @@ def _resolved(configuration: Configuration) -> ComputeSettings:
 
 def _differences(was: Configuration, now: Configuration) -> dict[str, tuple[Any, Any]]:
     left, right = dict(_flat(was.model_dump())), dict(_flat(now.model_dump()))
-    keys = [key for key in left | right if key.split(".")[0] not in _NOT_COMPARED]
+    keys = [key for key in left | right if not {key, key.split(".")[0]} & {*_NOT_COMPARED}]
     # What is `auto` or 0 now means whatever it meant then.
     keys += [f"compute.{name}" for name in ("device", "precision") if right[f"compute.{name}"] != "auto"]
     keys += ["compute.threads"] if now.compute.threads else []

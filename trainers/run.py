@@ -13,7 +13,7 @@ from probe.checkpoints.native import CheckpointMetadata, save
 from probe.datasets.environments.human_scores import has_human_scores, human_normalised
 from probe.errors import FileError
 from probe.trainers import diagnostics
-from probe.trainers.base import Metrics, NumericalFault, Trainer, ValueTerms
+from probe.trainers.base import ActivationCollapse, Metrics, NumericalFault, Trainer, ValueTerms
 from probe.trainers.configuration import Configuration
 from probe.trainers.dqn import Dqn
 from probe.trainers.evaluation import evaluate
@@ -22,6 +22,7 @@ from probe.trainers.interruption import held_back
 from probe.trainers.lock import FolderLock
 from probe.trainers.logs import Logs
 from probe.trainers.mitigations import Combination, make_mitigation
+from probe.trainers.monitoring import ActivationMonitor
 from probe.trainers.ppo import Ppo
 from probe.trainers.record import RunRecord
 from probe.trainers.schedule import period_ended
@@ -88,8 +89,9 @@ class TrainingRun:
         if self.trainer.replay is not None:
             self.trainer.replay.store_in(self.folder.replay)
         self._tested = (f"{self.trainer.score}/test", *(_VALUES if self._value_terms else ()))
-        measured = diagnostics.columns(self.trainer.network)
         scored = (_NORMALISED,) if has_human_scores(configuration.environment) else ()
+        self._monitor = ActivationMonitor(configuration.monitor, configuration.update_steps, self.trainer)
+        measured = (*diagnostics.columns(self.trainer.network), *self._monitor.columns)
         self._columns = (*self.trainer.columns, *self._tested, *scored, *mitigation.columns, *measured, _SPEED)
         if state is None:
             self._start()
@@ -122,6 +124,8 @@ class TrainingRun:
     def _continue(self, state: dict[str, Any]) -> None:
         self.record.write(self.folder.path)
         self.trainer.set_state(state["trainer"])
+        if self.record.configuration.monitor.every:
+            self._monitor.set_state(state["monitor"])
         self._logs = Logs(self.folder.path, self._columns, state["logs"])
         self._state = state
         self._saved_at = time.monotonic()
@@ -132,9 +136,32 @@ class TrainingRun:
         return self.trainer.updates >= self.record.configuration.total_updates
 
     def __iter__(self) -> Iterator[Report]:
-        """Trains to the end, one update at a time."""
+        """Trains to the end, one update at a time.
+
+        Raises:
+            NumericalFault: the state after the last whole update is saved.
+            ActivationCollapse: a layer has collapsed and the run was to stop then; the state is saved.
+        """
         while not self.finished:
-            yield self._advance()
+            try:
+                report = self._advance()
+            except NumericalFault as fault:
+                raise NumericalFault(f"{fault} {self._saved()}") from fault
+            yield report
+            if self.record.configuration.monitor.stop_on_collapse and self._monitor.collapsed:
+                raise ActivationCollapse(self._why_stopped())
+
+    def _why_stopped(self) -> str:
+        (layer, why), *others = self._monitor.collapsed.items()
+        more = f"; so have {', '.join(name for name, _ in others)}" if others else ""
+        return (
+            f"Stopped at step {self.trainer.step:,}: {layer} has collapsed ({why}){more}. {self._saved()} Train on "
+            "from it with --resume and without --stop-on-collapse."
+        )
+
+    def _saved(self) -> str:
+        """Saves the state after the last whole update and says where."""
+        return f"The state of step {self._state['trainer']['step']:,} is in {self._save_state()}."
 
     def __enter__(self) -> "TrainingRun":
         """Returns the run."""
@@ -145,7 +172,7 @@ class TrainingRun:
     ) -> None:
         """Saves the state if the run was interrupted, and ends the environments."""
         try:
-            if kind is not None and issubclass(kind, KeyboardInterrupt | NumericalFault):
+            if kind is not None and issubclass(kind, KeyboardInterrupt):
                 self._save_state()
         finally:
             self._logs.close()
@@ -164,10 +191,12 @@ class TrainingRun:
             metrics |= diagnostics.measure(trainer.network, observations)
         if trainer.updates % configuration.evaluation.every == 0 or self.finished:
             metrics |= self._evaluate()
+        metrics |= self._monitor.read(trainer, metrics)
+        images = self._monitor.draw(trainer)
         counters = {name: getattr(trainer, name) for name in ("step", "frames", "updates", "task")}
         # A checkpoint comes before the state that says it is there, and the logs before the state that has their size.
         with held_back():
-            self._logs.write(counters, metrics)
+            self._logs.write(counters, metrics, images)
             self._save_what_is_due()
         notes, self._notes = self._notes + trainer.notes, []
         trainer.notes.clear()
@@ -208,13 +237,18 @@ class TrainingRun:
 
     def _take_state(self) -> None:
         """Copies what training would continue from: an update that is broken off leaves no trace."""
-        self._state = {"trainer": self.trainer.get_state(), "logs": self._logs.sizes()}
+        self._state = {
+            "trainer": self.trainer.get_state(),
+            "monitor": self._monitor.get_state(),
+            "logs": self._logs.sizes(),
+        }
 
-    def _save_state(self) -> None:
-        self.folder.save_state(self._state, self._state["trainer"]["step"], self.record)
+    def _save_state(self) -> Path:
+        path = self.folder.save_state(self._state, self._state["trainer"]["step"], self.record)
         if self.trainer.replay is not None:
             self.trainer.replay.keep_for(self.folder.state_steps)
         self._saved_at = time.monotonic()
+        return path
 
     def _save_checkpoint(self) -> None:
         trainer, record = self.trainer, self.record

@@ -1,4 +1,4 @@
-"""The tables of a run's configuration: network, algorithms, evaluation, what is saved and when."""
+"""The tables of a run's configuration: algorithms, evaluation, what is logged and saved, and when."""
 
 from typing import ClassVar, Literal, TypeVar
 
@@ -7,16 +7,6 @@ from pydantic import Field, model_validator
 from probe import policies
 from probe.errors import ConfigurationError
 from probe.models import FrozenModel
-
-
-class NetworkSettings(FrozenModel):
-    """Which of the shipped architectures."""
-
-    name: str
-    hidden: int = Field(ge=1)
-    """Width of the last hidden layer."""
-    width: float = Field(default=1.0, gt=0)
-    """Factor on every hidden width, the last one too: 2 for a network of twice the units."""
 
 
 class LearningSettings(FrozenModel):
@@ -53,6 +43,26 @@ class LearningSettings(FrozenModel):
         return self.minibatch
 
 
+class GuardSettings(FrozenModel):
+    """Numbers of PPO that are held where they would blow up; it is said and counted. NaN ends a run all the same."""
+
+    log_ratio: float = Field(default=20.0, gt=0)
+    """Largest absolute logarithm of a probability ratio that is learnt from as it is."""
+    ratio: tuple[float, float] = (0.05, 20.0)
+    """What the ratio of a decision beyond that is: the lower or the upper of these."""
+    least_deviation: float = Field(default=1e-5, ge=0)
+    """Standard deviation of a minibatch's advantages below which they are not normalised."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "GuardSettings":
+        low, high = self.ratio
+        if not 0 < low < 1 < high:
+            raise ConfigurationError(
+                f"'ppo.guards.ratio' is {list(self.ratio)}: expected two positive numbers around 1, such as [0.05, 20]."
+            )
+        return self
+
+
 class PpoSettings(LearningSettings):
     """Proximal policy optimisation, Schulman et al. 2017, arXiv:1707.06347."""
 
@@ -81,6 +91,7 @@ class PpoSettings(LearningSettings):
     """Divide rewards by the running standard deviation of the discounted return."""
     reward_clip: float | None = Field(default=None, gt=0)
     """Largest absolute reward that is learnt from, after normalisation."""
+    guards: GuardSettings | None = None
 
     @property
     def update_steps(self) -> int:
@@ -193,6 +204,28 @@ class DiagnosticsSettings(FrozenModel):
     """Updates between readings."""
     samples: int = Field(ge=1)
     """Observations, evenly spread over the update's; all of them where there are fewer."""
+
+
+class MonitorSettings(FrozenModel):
+    """Readings of every layer while a run is alive, into metrics.csv and TensorBoard; the training stays the same."""
+
+    every: int = Field(default=0, ge=0)
+    """Steps between readings, each at the first end of an update at or after its step; 0 for none."""
+    samples: int = Field(default=64, ge=2)
+    """Observations of a reading, evenly spread over the latest; all of them where there are fewer."""
+    images_every: int = Field(default=0, ge=0)
+    """Steps between pictures of the convolutions' outputs, for TensorBoard alone; 0 for none."""
+    stop_on_collapse: bool = False
+    """Whether the run saves its state and ends where a layer has collapsed, by the signs of the probe `collapse`."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "MonitorSettings":
+        if not self.every and (self.images_every or self.stop_on_collapse):
+            raise ConfigurationError(
+                "'monitor.every' is 0, so no layer is read while the run is alive, as pictures and stopping on a "
+                "collapse need. Set it too, such as monitor.every=1000."
+            )
+        return self
 
 
 class CheckpointSettings(FrozenModel):

@@ -1,10 +1,11 @@
-"""Changes of a specification at its nonlinearities: another one in their place, or a normalisation beside them."""
+"""Changes of a specification: another nonlinearity, a normalisation beside each, or other first weights."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 from probe.errors import ConfigurationError
-from probe.networks.specification import OUTPUT, NetworkSpec, Stage, with_options
+from probe.networks.specification import OUTPUT, Initialisation, NetworkSpec, Stage, with_options
 from probe.networks.stages import NONLINEARITIES, PAIRS
 
 _REPLACED = "relu"
@@ -59,8 +60,19 @@ def replace_relu_by_pairs(spec: NetworkSpec, kind: str) -> NetworkSpec:
     return replace_relu(spec, kind).map_stages(halved)
 
 
-def normalise_activations(spec: NetworkSpec, kind: str, place: Literal["before", "after"] = "before") -> NetworkSpec:
+def normalise_activations(
+    spec: NetworkSpec,
+    kind: str,
+    place: Literal["before", "after"] = "before",
+    modules: tuple[str, ...] | None = None,
+) -> NetworkSpec:
     """Returns a copy with a normalisation next to every nonlinearity; at `relu1` it is called `<kind>_relu1`.
+
+    Args:
+        spec: the network.
+        kind: of the normalisation's stage.
+        place: before the nonlinearity or after it.
+        modules: whose nonlinearities; None for all.
 
     Raises:
         ConfigurationError: there is no nonlinearity, so that nothing would change, or there is such a normalisation.
@@ -75,7 +87,29 @@ def normalise_activations(spec: NetworkSpec, kind: str, place: Literal["before",
             changed += [*added, stage] if place == "before" else [stage, *added]
         return tuple(changed)
 
-    changed = spec.map_sequences(change)
+    changed = spec.map_sequences(change, modules)
     if changed == spec:
         raise ConfigurationError(f"Network '{spec.name}' has no nonlinearity that '{kind}' could stand {place}.")
     return changed
+
+
+def orthogonal_weights(spec: NetworkSpec, hidden: float | None, outputs: Mapping[str, float]) -> NetworkSpec:
+    """Returns a copy whose weights start orthogonal, with biases of zero.
+
+    Args:
+        spec: the network.
+        hidden: gain of every layer that is no output; None leaves them as they are.
+        outputs: gain of the output by module; the other outputs stay as they are.
+
+    Source: Saxe et al. 2014, arXiv:1312.6120.
+    """
+    for module in spec.modules:
+        spec = spec.map_stages(partial(_orthogonal, hidden=hidden, output=outputs.get(module)), (module,))
+    return spec
+
+
+def _orthogonal(stage: Stage, hidden: float | None, output: float | None) -> Stage:
+    gain = output if stage.name == OUTPUT else hidden
+    if gain is None or stage.kind not in _WEIGHTS:
+        return stage
+    return stage.model_copy(update={"initialisation": Initialisation(kind="orthogonal", gain=gain)})

@@ -84,7 +84,7 @@ def test_a_fault_and_a_killed_worker_leave_the_others_as_they_are(probe: Invoke,
         printed, error = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 1
     assert "baseline@learning_rate=0.0005 seed 1: its process was ended by signal 9 (SIGKILL)" in error
-    assert "baseline@learning_rate=1e+30 seed 0" in error and "loss/policy is nan" in error
+    assert "baseline@learning_rate=1e+30 seed 0" in error and "NaN in the probability ratio" in error
     faults = {Path(each["path"]): each["fault"] for each in json.loads(printed)}
     assert [path for path, fault in faults.items() if fault is None] == [healthy / "seed0"]
 

@@ -46,7 +46,7 @@ def test_the_whole_loss_by_hand(tmp_path: Path) -> None:
     batch = Decisions(torch.zeros(1, 4), torch.tensor([1]), *(torch.tensor([x]) for x in (log(0.5), 0.0, 2.0, 3.0)))
     loss, statistics = ppo_loss(outputs, batch, settings)
     entropy = -(0.25 * log(0.25) + 0.75 * log(0.75))
-    expected = [-1.2 * 2.0, 4.0, entropy, 0.5 - log(1.5), 1.0, 0.5]
+    expected = [0.5, -1.2 * 2.0, 4.0, entropy, 0.5 - log(1.5), 1.0, 0.0]
     assert statistics.tolist() == pytest.approx(expected, rel=1e-5)
     assert loss.item() == pytest.approx(-2.4 + 0.25 * 4.0 - 0.1 * entropy, rel=1e-5)
 
@@ -198,16 +198,68 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(tmp_path: Pat
     with torch.no_grad():
         trainer.network.get_submodule("critic").get_parameter("output.bias").fill_(float("inf"))
     before = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
-    with pytest.raises(NumericalFault, match=r"update 2 \(step 64\): loss/policy is nan"):
+    with pytest.raises(NumericalFault, match=r"update 2 \(step 64\): infinity in the values"):
         trainer.iterate()
     assert all(torch.equal(before[name], tensor) for name, tensor in trainer.network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [("actor", "NaN in the actor's output"), ("critic", "NaN in the values"), ("encoder", "NaN in the actor's output")],
+)
+def test_the_first_tensor_that_broke_while_acting_is_named(tmp_path: Path, layer: str, words: str) -> None:
+    trainer = agent(tmp_path)
+    with torch.no_grad():
+        next(trainer.network.get_submodule(layer).parameters()).fill_(float("nan"))
+    with pytest.raises(NumericalFault, match=words):
+        trainer.iterate()
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("log_probabilities", "NaN in the probability ratio"),
+        ("returns", "NaN in loss/value"),
+        ("advantages", "NaN in loss/policy"),
+    ],
+)
+def test_the_first_tensor_that_broke_while_learning_is_named(tmp_path: Path, part: str, words: str) -> None:
+    trainer = agent(tmp_path)
+    trainer._play()
+    batch = trainer._estimate()
+    getattr(batch, part)[5] = float("nan")
+    with pytest.raises(NumericalFault, match=words):
+        trainer._learn(batch, gradient_norms=False)
+
+
+def test_advantages_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    trainer = agent(tmp_path)
+    trainer._play()
+    trainer.rollout.rewards[3, 1] = float("inf")
+    with pytest.raises(NumericalFault, match=r"update 1 \(step 0\): infinity in the advantages"):
+        trainer._estimate()
+
+
+def test_a_weight_that_a_step_left_infinite_is_named_before_it_is_kept(tmp_path: Path) -> None:
+    trainer = agent(tmp_path, "ppo.learning_rate=1e39", "ppo.passes=1", "ppo.minibatch=64", "ppo.micro_batch=64")
+    with pytest.raises(NumericalFault, match=r"update 1 \(step 0\): (infinity|NaN) in encoder\.dense1\.weight"):
+        trainer.iterate()
+    assert trainer.updates == 0
 
 
 def test_a_gradient_that_is_not_finite_is_named(tmp_path: Path) -> None:
     trainer = agent(tmp_path)
     critic = trainer.network.get_submodule("critic").get_parameter("output.weight")
     critic.register_hook(lambda gradient: gradient * float("nan"))  # type: ignore[no-untyped-call]
-    with pytest.raises(NumericalFault, match=r"the gradient of critic\.output\.weight is not finite"):
+    with pytest.raises(NumericalFault, match=r"NaN in the gradient of critic\.output\.weight"):
+        trainer.iterate()
+
+
+def test_finite_gradients_whose_norm_is_not_end_the_training_too(tmp_path: Path) -> None:
+    trainer = agent(tmp_path)
+    critic = trainer.network.get_submodule("critic").get_parameter("output.weight")
+    critic.register_hook(lambda gradient: torch.full_like(gradient, 1e30))  # type: ignore[no-untyped-call]
+    with pytest.raises(NumericalFault, match="infinity in the norm of all gradients"):
         trainer.iterate()
 
 

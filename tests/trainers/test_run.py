@@ -183,10 +183,13 @@ def test_an_interruption_saves_the_state_after_the_last_whole_update(tmp_path: P
 
 def test_a_numerical_fault_saves_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = record("state.interval=1e9", "checkpoints.every=100000", folder=tmp_path)
-    with pytest.raises(NumericalFault, match="in update 4"), TrainingRun(tmp_path / "run", made) as run:
+    with pytest.raises(NumericalFault, match="in update 4") as fault, TrainingRun(tmp_path / "run", made) as run:
         for report in run:
             if report.step == 192:
                 run.trainer.network.get_submodule("critic").get_parameter("output.bias").data.fill_(float("nan"))
+    assert "NaN in the values." in str(fault.value)
+    state = tmp_path / "run" / "state" / "step_000000192.safetensors"
+    assert f"The state of step 192 is in {state}." in str(fault.value)
     assert [path.name for path in sorted((tmp_path / "run" / "state").iterdir())][-1] == "step_000000192.safetensors"
     train(tmp_path / "run", made, resume=True)  # the saved weights are the good ones
     assert len(rows(tmp_path / "run")) == 6
