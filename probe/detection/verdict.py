@@ -1,0 +1,154 @@
+"""What paired arms say of a module's plasticity: differences, an exact test, and a verdict in plain words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite, log, nan
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from probe.arrays import NDArray
+from probe.statistics.paired import MAXIMUM_EXACT, joint_sign_flip_p, paired_t_interval
+from probe.statistics.power import pairs_needed
+
+ALPHA = 0.05
+MINIMUM_PAIRS = 5
+"""Below, no p value of the sign-flip test reaches 0.05."""
+MAXIMUM_PAIRS = MAXIMUM_EXACT
+"""The most that are asked for: an effect that needs more is too small to speak of."""
+
+State = Literal["lost", "none", "undecided"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One kind of evidence, and what a difference of it is."""
+
+    name: str
+    words: str
+    """What a person calls it."""
+    is_ratio: bool
+    """Whether it is a loss, compared as ln(reference / injected); else a score, compared as injected - reference."""
+    margin: float = 0.0
+    """Difference up to which a gain is no loss of plasticity: a head is one draw, and new ones are a little better."""
+
+    def difference(self, reference: float, other: float) -> float:
+        """Returns how much better the other arm is; NaN where either has no number."""
+        if not self.is_ratio:
+            return other - reference
+        return log(reference / other) if 0 < reference < inf and 0 < other < inf else nan
+
+
+RETURN = Measure("return", "return", is_ratio=False)
+FITTING = Measure("fitting_final_loss", "target fitting", is_ratio=True, margin=log(1.1))
+TD_ERROR = Measure("td_error_final_loss", "TD error on one frozen target", is_ratio=True, margin=log(1.1))
+MEASURES = (RETURN, FITTING, TD_ERROR)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One measure over all pairs; a number that is not known is NaN."""
+
+    measure: Measure
+    differences: tuple[float, ...]
+    """By pair; above zero where the arm is better than the reference."""
+    mean: float
+    low: float
+    high: float
+    """Ends of the 95 % t interval of the mean."""
+    p: float
+    """Exact, one-sided, for a mean above the margin, corrected for the number of measures."""
+    effect_size: float
+    """Mean over standard deviation, with the correction for few pairs of Hedges 1981."""
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs have a number."""
+        return sum(map(isfinite, self.differences))
+
+    @property
+    def found(self) -> bool:
+        """Whether the gain is above the margin by the test and by the interval."""
+        return self.pairs >= MINIMUM_PAIRS and self.p <= ALPHA and self.low > self.measure.margin
+
+    @property
+    def needed(self) -> int | None:
+        """Pairs to see a true difference of the size observed, above the margin, with a power of 80 %.
+
+        None where there is no such difference, or more than `MAXIMUM_PAIRS` are needed.
+        """
+        known = np.array([each for each in self.differences if isfinite(each)])
+        if len(known) < 2:
+            return None
+        gain, spread = known.mean() - self.measure.margin, known.std(ddof=1)
+        effect = inf if gain > 0 and spread == 0 else gain / spread if spread > 0 else 0.0
+        return pairs_needed(effect, max(MINIMUM_PAIRS, len(known) + 1), MAXIMUM_PAIRS)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the comparisons come to."""
+
+    state: State
+    more: int = 0
+    """Where undecided, how many more pairs would be needed."""
+    because: tuple[str, ...] = ()
+    """Where lost, the measures that show it, in words."""
+
+    def words(self, module: str) -> str:
+        """Returns the verdict on a module (`actor`, `critic`, or `both` as one function)."""
+        if self.state == "lost":
+            place = "actor and critic, injected as one" if module == "both" else module
+            return f"plasticity lost in the {place}"
+        if self.state == "none":
+            return "no evidence of loss at this budget"
+        return f"undecided, {self.more} more seed{'s' if self.more > 1 else ''} would be needed"
+
+
+def compare(pairs: Mapping[Measure, Sequence[tuple[float, float]]]) -> list[Comparison]:
+    """Compares an arm with its reference.
+
+    Args:
+        pairs: (reference, arm) by measure, every measure with the same pairs in the same order; NaN where a number is
+            missing. At least one pair, at most `MAXIMUM_PAIRS`.
+    """
+    measures = list(pairs)
+    table = np.array([[each.difference(*pair) for pair in pairs[each]] for each in measures])
+    margins = np.array([[each.margin] for each in measures])
+    p_values = joint_sign_flip_p(table - margins)
+    return [
+        _comparison(measure, row, float(p)) for measure, row, p in zip(measures, table, p_values, strict=True)
+    ]
+
+
+def decide(comparisons: Sequence[Comparison]) -> Verdict:
+    """Returns the verdict.
+
+    Lost: a measure's gain is above its margin by the exact test, which counts the measures, and by the t interval.
+    Undecided: there are too few pairs, or some measure gained so much that up to `MAXIMUM_PAIRS` could show it.
+    Else there is no evidence, which is no proof of health.
+    """
+    found = tuple(each.measure.words for each in comparisons if each.found)
+    if found:
+        return Verdict("lost", because=found)
+    known = max((each.pairs for each in comparisons), default=0)
+    needed = [each.needed - each.pairs for each in comparisons if each.needed is not None]
+    if needed or known < MINIMUM_PAIRS:
+        return Verdict("undecided", max(min(needed, default=0), MINIMUM_PAIRS - known, 1))
+    return Verdict("none")
+
+
+def _comparison(measure: Measure, differences: Float[NDArray[np.float64], "draw"], p: float) -> Comparison:
+    known = differences[np.isfinite(differences)]
+    mean = float(known.mean()) if len(known) else nan
+    low, high = paired_t_interval(known)
+    p = p if len(known) else nan
+    return Comparison(measure, tuple(differences.tolist()), mean, low, high, p, _effect_size(known))
+
+
+def _effect_size(differences: Float[NDArray[np.float64], "draw"]) -> float:
+    if len(differences) < 3 or differences.std(ddof=1) == 0:
+        return nan
+    correction = 1 - 3 / (4 * (len(differences) - 1) - 1)
+    return float(correction * differences.mean() / differences.std(ddof=1))
