@@ -117,9 +117,7 @@ def compare(pairs: Mapping[Measure, Sequence[tuple[float, float]]]) -> list[Comp
     table = np.array([[each.difference(*pair) for pair in pairs[each]] for each in measures])
     margins = np.array([[each.margin] for each in measures])
     p_values = joint_sign_flip_p(table - margins)
-    return [
-        _comparison(measure, row, float(p)) for measure, row, p in zip(measures, table, p_values, strict=True)
-    ]
+    return [_comparison(measure, row, float(p)) for measure, row, p in zip(measures, table, p_values, strict=True)]
 
 
 def decide(comparisons: Sequence[Comparison]) -> Verdict:

@@ -1,0 +1,138 @@
+"""Arms -> rows of an analysis file, and back."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import isnan, nan
+from pathlib import Path
+from typing import Any
+
+from probe.assembly import joined_records, merged_arrays, merged_rows
+from probe.detection import NAME, Detection, read_detections
+from probe.detection.verdict import Comparison
+from probe.planning import existing
+from probe.results import Analysis, Row, open_analysis, write_analysis
+from probe.results.parts import PartStore
+from probe.results.rows import NONE, columns_of
+from probe.trainers.detect.design import INJECTED, Design
+from probe.trainers.detect.running import ArmJob, Point
+from probe.versions import package_versions
+
+TABLES = ("checkpoints", "data", "probes", "layers", "examinations", "controls")
+_STATES = {"lost": 1.0, "none": 0.0, "undecided": nan}
+
+
+def stored_arms(out: Path, jobs: Sequence[ArmJob]) -> dict[ArmJob, list[Point]]:
+    """Returns what the analysis file holds of the arms already."""
+    earlier = existing(out)
+    if earlier is None:
+        return {}
+    with earlier:
+        of: dict[tuple[str, str, str, int], list[Point]] = {}
+        for row in earlier.row_list():
+            if row.probe == NAME and row.draw != NONE and not row.metric.endswith("_difference"):
+                value = None if isnan(row.value) else row.value
+                point = Point(row.metric, row.step, value, row.status, row.samples)  # type: ignore[arg-type]
+                of.setdefault((row.checkpoint, row.data, row.arm, row.draw), []).append(point)
+    found = {job: of.get((job.checkpoint, job.design.digest, job.arm, job.seed)) for job in jobs}
+    return {job: points for job, points in found.items() if points}
+
+
+def write_detections(
+    out: Path, arms: Mapping[ArmJob, Sequence[Point]], descriptions: Mapping[str, Mapping[str, Any]]
+) -> Analysis:
+    """Writes arms and what they come to into the analysis file, an existing one extended, and removes their parts.
+
+    Args:
+        out: The file.
+        arms: All arms of the detections, those that the file holds among them.
+        descriptions: What the table `checkpoints` says of each fork, by its digest.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
+    rows: list[Row] = []
+    designs = {job.design.digest: job.design for job in arms}
+    for digest, description in descriptions.items():
+        for design in designs.values():
+            mine = {job: points for job, points in arms.items() if (job.checkpoint, job.design) == (digest, design)}
+            of_arms = [_row(description, design, job.arm, job.seed, each) for job in mine for each in mine[job]]
+            detections = read_detections(columns_of(of_arms), [design.record]) if of_arms else []
+            rows += [*of_arms, *(row for each in detections for row in _compared(description, design, each))]
+    earlier = existing(out)
+    records: dict[str, list[dict[str, Any]]] = {
+        "checkpoints": [dict(each) for each in descriptions.values()],
+        "probes": [each.record for each in designs.values()],
+    }
+    tables = {name: joined_records(name, earlier, records.get(name, [])) for name in TABLES}
+    arrays = merged_arrays(earlier, {}, [], {})
+    activations = {} if earlier is None else earlier.activations
+    write_analysis(out, merged_rows(earlier, rows), tables, arrays, package_versions(), activations)
+    if earlier is not None:
+        earlier.close()
+    PartStore(out).remove([job.key for job in arms])
+    return open_analysis(out)
+
+
+def _compared(description: Mapping[str, Any], design: Design, detection: Detection) -> Iterator[Row]:
+    """Yields what the arms beside the reference come to, and the verdict."""
+    end = detection.step + detection.budget
+    for arm in detection.values:
+        for each in detection.comparisons(arm) if arm != detection.reference else ():
+            for draw, difference in zip(detection.draws(arm), each.differences, strict=False):
+                yield _number(description, design, arm, draw, f"{each.measure.name}_difference", end, difference)
+            for name, value in _summary(each, tested=arm == INJECTED).items():
+                yield _number(description, design, arm, NONE, f"{each.measure.name}_{name}", end, value, each.pairs)
+    verdict = detection.verdict
+    pairs = len(detection.draws(INJECTED))
+    yield _number(description, design, INJECTED, NONE, "verdict", end, _STATES[verdict.state], pairs)
+    yield _number(description, design, INJECTED, NONE, "more_seeds_needed", end, verdict.more, pairs)
+
+
+def _summary(comparison: Comparison, tested: bool) -> dict[str, float]:
+    summary = {
+        "mean_difference": comparison.mean,
+        "mean_difference_low": comparison.low,
+        "mean_difference_high": comparison.high,
+        "effect_size": comparison.effect_size,
+    }
+    return {**summary, "sign_flip_p": comparison.p} if tested else summary
+
+
+def _number(
+    description: Mapping[str, Any],
+    design: Design,
+    arm: str,
+    draw: int,
+    metric: str,
+    step: int,
+    value: float,
+    samples: int = 1,
+) -> Row:
+    known = None if isnan(value) else float(value)
+    return _row(
+        description, design, arm, draw, Point(metric, step, known, "low_sample" if known is None else "ok", samples)
+    )
+
+
+def _row(description: Mapping[str, Any], design: Design, arm: str, draw: int, point: Point) -> Row:
+    return Row(
+        run=description["run"],
+        method=description["method"],
+        seed=description["seed"],
+        task=description["task"],
+        step=point.step,
+        reference_step=description["step"],
+        arm=arm,
+        draw=draw,
+        checkpoint=description["digest"],
+        data=design.digest,
+        module=design.placement.module,
+        layer=design.placement.cut,
+        probe=NAME,
+        metric=point.metric,
+        aggregation="none",
+        value=nan if point.value is None else float(point.value),
+        status=point.status,
+        samples=point.samples,
+        units=0,
+        threshold=nan,
+    )
