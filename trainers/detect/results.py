@@ -1,6 +1,7 @@
 """Arms -> rows of an analysis file, and back."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from probe.assembly import joined_records, merged_arrays, merged_rows
 from probe.detection import NAME, Detection, read_detections
 from probe.detection.verdict import Comparison
 from probe.planning import existing
+from probe.probes.base import Status
 from probe.results import Analysis, Row, open_analysis, write_analysis
 from probe.results.parts import PartStore
 from probe.results.rows import NONE, columns_of
@@ -53,16 +55,17 @@ def write_detections(
     designs = {job.design.digest: job.design for job in arms}
     for digest, description in descriptions.items():
         for design in designs.values():
-            mine = {job: points for job, points in arms.items() if (job.checkpoint, job.design) == (digest, design)}
-            of_arms = [_row(description, design, job.arm, job.seed, each) for job in mine for each in mine[job]]
-            detections = read_detections(columns_of(of_arms), [design.record]) if of_arms else []
-            rows += [*of_arms, *(row for each in detections for row in _compared(description, design, each))]
+            made = _Maker(description, design)
+            own = [job for job in arms if (job.checkpoint, job.design) == (digest, design)]
+            of_arms = [made.row(job.arm, job.seed, point) for job in own for point in arms[job]]
+            detections = read_detections(columns_of(of_arms), [design.record])
+            rows += [*of_arms, *(row for each in detections for row in made.comparisons(each))]
     earlier = existing(out)
-    records: dict[str, list[dict[str, Any]]] = {
+    new: dict[str, list[dict[str, Any]]] = {
         "checkpoints": [dict(each) for each in descriptions.values()],
         "probes": [each.record for each in designs.values()],
     }
-    tables = {name: joined_records(name, earlier, records.get(name, [])) for name in TABLES}
+    tables = {name: joined_records(name, earlier, new.get(name, [])) for name in TABLES}
     arrays = merged_arrays(earlier, {}, [], {})
     activations = {} if earlier is None else earlier.activations
     write_analysis(out, merged_rows(earlier, rows), tables, arrays, package_versions(), activations)
@@ -72,19 +75,57 @@ def write_detections(
     return open_analysis(out)
 
 
-def _compared(description: Mapping[str, Any], design: Design, detection: Detection) -> Iterator[Row]:
-    """Yields what the arms beside the reference come to, and the verdict."""
-    end = detection.step + detection.budget
-    for arm in detection.values:
-        for each in detection.comparisons(arm) if arm != detection.reference else ():
-            for draw, difference in zip(detection.draws(arm), each.differences, strict=False):
-                yield _number(description, design, arm, draw, f"{each.measure.name}_difference", end, difference)
-            for name, value in _summary(each, tested=arm == INJECTED).items():
-                yield _number(description, design, arm, NONE, f"{each.measure.name}_{name}", end, value, each.pairs)
-    verdict = detection.verdict
-    pairs = len(detection.draws(INJECTED))
-    yield _number(description, design, INJECTED, NONE, "verdict", end, _STATES[verdict.state], pairs)
-    yield _number(description, design, INJECTED, NONE, "more_seeds_needed", end, verdict.more, pairs)
+@dataclass(frozen=True)
+class _Maker:
+    """Makes the rows of one detection."""
+
+    description: Mapping[str, Any]
+    design: Design
+
+    def comparisons(self, detection: Detection) -> Iterator[Row]:
+        """Yields what the arms beside the reference come to, and the verdict."""
+        end = detection.step + detection.budget
+        for arm in detection.values:
+            for each in detection.comparisons(arm) if arm != detection.reference else ():
+                name = each.measure.name
+                for draw, difference in zip(detection.draws(arm), each.differences, strict=False):
+                    yield self._number(arm, draw, f"{name}_difference", end, difference, 1)
+                for suffix, value in _summary(each, tested=arm == INJECTED).items():
+                    yield self._number(arm, NONE, f"{name}_{suffix}", end, value, each.pairs)
+        verdict, pairs = detection.verdict, len(detection.draws(INJECTED))
+        yield self._number(INJECTED, NONE, "verdict", end, _STATES[verdict.state], pairs)
+        yield self._number(INJECTED, NONE, "more_seeds_needed", end, float(verdict.more), pairs)
+
+    def row(self, arm: str, draw: int, point: Point) -> Row:
+        """Makes the row of a number; `draw` is the pair's seed, -1 for all together."""
+        facts, placement = self.description, self.design.placement
+        return Row(
+            run=facts["run"],
+            method=facts["method"],
+            seed=facts["seed"],
+            task=facts["task"],
+            step=point.step,
+            reference_step=facts["step"],
+            arm=arm,
+            draw=draw,
+            checkpoint=facts["digest"],
+            data=self.design.digest,
+            module=placement.module,
+            layer=placement.cut,
+            probe=NAME,
+            metric=point.metric,
+            aggregation="none",
+            value=nan if point.value is None else float(point.value),
+            status=point.status,
+            samples=point.samples,
+            units=0,
+            threshold=nan,
+        )
+
+    def _number(self, arm: str, draw: int, metric: str, step: int, value: float, samples: int) -> Row:
+        unknown = isnan(value)
+        status: Status = "low_sample" if unknown else "ok"
+        return self.row(arm, draw, Point(metric, step, None if unknown else value, status, samples))
 
 
 def _summary(comparison: Comparison, tested: bool) -> dict[str, float]:
@@ -95,44 +136,3 @@ def _summary(comparison: Comparison, tested: bool) -> dict[str, float]:
         "effect_size": comparison.effect_size,
     }
     return {**summary, "sign_flip_p": comparison.p} if tested else summary
-
-
-def _number(
-    description: Mapping[str, Any],
-    design: Design,
-    arm: str,
-    draw: int,
-    metric: str,
-    step: int,
-    value: float,
-    samples: int = 1,
-) -> Row:
-    known = None if isnan(value) else float(value)
-    return _row(
-        description, design, arm, draw, Point(metric, step, known, "low_sample" if known is None else "ok", samples)
-    )
-
-
-def _row(description: Mapping[str, Any], design: Design, arm: str, draw: int, point: Point) -> Row:
-    return Row(
-        run=description["run"],
-        method=description["method"],
-        seed=description["seed"],
-        task=description["task"],
-        step=point.step,
-        reference_step=description["step"],
-        arm=arm,
-        draw=draw,
-        checkpoint=description["digest"],
-        data=design.digest,
-        module=design.placement.module,
-        layer=design.placement.cut,
-        probe=NAME,
-        metric=point.metric,
-        aggregation="none",
-        value=nan if point.value is None else float(point.value),
-        status=point.status,
-        samples=point.samples,
-        units=0,
-        threshold=nan,
-    )
