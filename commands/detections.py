@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from probe.commands.console import console
@@ -21,7 +22,7 @@ def print_detections(detections: Sequence[Detection], out: Path) -> None:
         for measure, lines in table(each).items():
             shown.add_row(f"[bold]{measure}[/]")
             for arm, *cells in lines:
-                shown.add_row(f"  {arm}", *cells)
+                shown.add_row(f"  {arm}", *map(escape, cells))
         console.print(shown)
         console.print(f"[bold]{verdict_line(each)}[/]\n")
     console.print(NOTE)
@@ -52,7 +53,8 @@ def offline_json(verdicts: Sequence[OfflineVerdict], out: Path) -> str:
 
 
 def _table(header: Sequence[str]) -> Table:
-    shown = Table(header[0], box=SIMPLE_HEAD, padding=(0, 1))
+    shown = Table(box=SIMPLE_HEAD, padding=(0, 1))
+    shown.add_column(header[0], no_wrap=True)
     for name in header[1:]:
         shown.add_column(name, justify="right", no_wrap=True)
     return shown

@@ -169,7 +169,8 @@ class Dqn(Agent):
         """Plays and stores as many decisions as the replay lacks of a number, and learns nothing."""
         while len(self.replay) < min(decisions, self.settings.capacity):
             self._decide(epsilon_at(self.step, self.settings))
-        self.episodes.metrics()  # they are no update's
+        self.episodes.metrics()  # what ended is no update's
+        self.episodes.restart()
 
     def value_targets(self, count: int, rng: torch.Generator) -> ValueTargets:
         """Returns what the critic is to learn of decisions drawn from the replay, as the target network stands."""

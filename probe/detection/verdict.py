@@ -42,7 +42,7 @@ class Measure:
 
 RETURN = Measure("return", "return", is_ratio=False)
 FITTING = Measure("fitting_final_loss", "target fitting", is_ratio=True, margin=log(1.1))
-TD_ERROR = Measure("td_error_final_loss", "TD error on one frozen target", is_ratio=True, margin=log(1.1))
+TD_ERROR = Measure("td_error_final_loss", "TD error", is_ratio=True, margin=log(1.1))
 MEASURES = (RETURN, FITTING, TD_ERROR)
 
 

@@ -11,12 +11,13 @@ from probe.detection.verdict import MEASURES, Comparison, Measure, Verdict, deci
 from probe.results import Analysis
 from probe.results.rows import NONE
 
-HEADER = ("Measure, arm", "Mean", "Gain", "95 % interval", "Effect size", "p")
+HEADER = ("Measure, arm", "Mean", "Gain [95 % interval]", "Effect size", "p")
 OFFLINE_HEADER = ("Step", "Control over injected loss", "95 % interval", "p", "Verdict")
 NOTE = (
-    "Gain: how much better than the arm that is compared with; of losses, how many times smaller. p: exact sign-flip "
-    "test of the injected arm, one-sided, counting all measures; of losses for a gain above 1.1. No evidence of loss "
-    "is no proof of health: exploration or data can stand in the way of any network."
+    "Gain: how much better than the arm that is compared with; of losses, how many times smaller. Target fitting: "
+    "learning a random change of the outputs; TD error: learning one target that is frozen at the fork; both with a "
+    "new optimiser. p: exact sign-flip test of the injected arm, one-sided, counting all measures, of losses for a "
+    "gain above 1.1. No evidence of loss is no proof of health: exploration or data can stand in the way too."
 )
 _DASH = "-"
 
@@ -133,19 +134,18 @@ def _mean(detection: Detection, arm: str, measure: Measure) -> str:
 
 def _gain(comparison: Comparison | None, tested: bool) -> tuple[str, ...]:
     if comparison is None:
-        return "", "", "", ""
-    of = _times if comparison.measure.is_ratio else _signed
-    interval = f"{of(comparison.low)} to {of(comparison.high)}" if isfinite(comparison.low) else _DASH
+        return "", "", ""
+    ratio = comparison.measure.is_ratio
+    mean, low, high = (_shown(each, ratio) for each in (comparison.mean, comparison.low, comparison.high))
+    gain = f"{mean} x" if ratio else mean
     p = _number(comparison.p, 3) if tested else ""
-    return of(comparison.mean), interval, _number(comparison.effect_size), p
+    return f"{gain} [{low}, {high}]", _number(comparison.effect_size), p
 
 
-def _times(logarithm: float) -> str:
-    return f"{exp(logarithm):.2f} x" if isfinite(logarithm) else _DASH
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3g}" if isfinite(value) else _DASH
+def _shown(value: float, ratio: bool) -> str:
+    if not isfinite(value):
+        return _DASH
+    return f"{exp(value):.3g}" if ratio else f"{value:+.3g}"
 
 
 def _number(value: float, digits: int = 0) -> str:

@@ -21,7 +21,8 @@ _CRITIC = "critic"
 def fit_network(network: Network, values: ValueTargets, design: Design, seed: int) -> dict[str, Curve]:
     """Fits copies of a network with new moments in a fixed number of steps; by kind of target, the losses on the way.
 
-    `fitting`: outputs of a newly drawn network, of mean 0 and variance 1, of the modules that are asked about.
+    `fitting`: the network's own outputs plus those of a newly drawn one, of mean 0 and variance 1, of the modules that
+    are asked about: every arm starts with a loss of 1 and learns a change, however large its outputs are.
     `td_error`: the critic's value targets as they stand at the fork, the same for all arms; none of the actor alone.
 
     Args:
@@ -32,8 +33,10 @@ def fit_network(network: Network, values: ValueTargets, design: Design, seed: in
     """
     columns = _columns(network, values.observations)
     asked: list[str] = list(columns) if design.placement.module == "both" else [design.placement.module]
-    drawn = build(network.spec, _generator(seed, "targets")).to(values.observations.device).eval()
-    targets = standardised(outputs_on(drawn, values.observations))
+    whole = network.spec.model_copy(update={"injections": ()})
+    drawn = build(whole, _generator(seed, "targets")).to(values.observations.device).eval()
+    targets = outputs_on(copy.deepcopy(network).eval(), values.observations)
+    targets = targets + standardised(outputs_on(drawn, values.observations))
     found = {
         FITTING: _fitted(network, values.observations, targets, _of_modules(targets, columns, asked), design, seed)
     }
