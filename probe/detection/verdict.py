@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from probe.arrays import NDArray
-from probe.statistics.paired import MAXIMUM_EXACT, joint_sign_flip_p, paired_t_interval
+from probe.statistics.paired import MAXIMUM_EXACT, paired_t_interval, sign_flip_p
 from probe.statistics.power import pairs_needed
 
 ALPHA = 0.05
@@ -31,7 +31,9 @@ class Measure:
     is_ratio: bool
     """Whether it is a loss, compared as ln(reference / injected); else a score, compared as injected - reference."""
     margin: float = 0.0
-    """Difference up to which a gain is no loss of plasticity: a head is one draw, and new ones are a little better."""
+    """What a gain has to be above, by test and interval: a head is one draw, and new ones can be a little better."""
+    least: float = 0.0
+    """Smallest mean difference that is a loss of plasticity."""
 
     def difference(self, reference: float, other: float) -> float:
         """Returns how much better the other arm is; NaN where either has no number."""
@@ -40,9 +42,11 @@ class Measure:
         return log(reference / other) if 0 < reference < inf and 0 < other < inf else nan
 
 
+# The bands of a user's pre-registered fits: up to 1.1 nothing is lost, from 1.5 on something is.
+_BANDS = {"is_ratio": True, "margin": log(1.1), "least": log(1.5)}
 RETURN = Measure("return", "return", is_ratio=False)
-FITTING = Measure("fitting_final_loss", "target fitting", is_ratio=True, margin=log(1.1))
-TD_ERROR = Measure("td_error_final_loss", "TD error", is_ratio=True, margin=log(1.1))
+FITTING = Measure("fitting_final_loss", "target fitting", **_BANDS)
+TD_ERROR = Measure("td_error_final_loss", "TD error", **_BANDS)
 MEASURES = (RETURN, FITTING, TD_ERROR)
 
 
@@ -57,10 +61,14 @@ class Comparison:
     low: float
     high: float
     """Ends of the 95 % t interval of the mean."""
+    bound: float
+    """Lower end of the t interval that is so wide that the intervals of all measures hold together at 95 %."""
     p: float
-    """Exact, one-sided, for a mean above the margin, corrected for the number of measures."""
+    """Exact, one-sided, of the sign-flip test for a mean above the margin."""
     effect_size: float
     """Mean over standard deviation, with the correction for few pairs of Hedges 1981."""
+    measures: int
+    """How many are looked at together."""
 
     @property
     def pairs(self) -> int:
@@ -69,21 +77,23 @@ class Comparison:
 
     @property
     def found(self) -> bool:
-        """Whether the gain is above the margin by the test and by the interval."""
-        return self.pairs >= MINIMUM_PAIRS and self.p <= ALPHA and self.low > self.measure.margin
+        """Whether the gain is large, and above the margin by the test and by the interval."""
+        certain = self.pairs >= MINIMUM_PAIRS and self.p <= ALPHA and self.bound > self.measure.margin
+        return certain and self.mean >= self.measure.least
 
     @property
     def needed(self) -> int | None:
-        """Pairs to see a true difference of the size observed, above the margin, with a power of 80 %.
+        """Pairs to find a true difference of the size observed with a power of 80 %.
 
-        None where there is no such difference, or more than `MAXIMUM_PAIRS` are needed.
+        None where that would be no loss, or more than `MAXIMUM_PAIRS` are needed.
         """
         known = np.array([each for each in self.differences if isfinite(each)])
-        if len(known) < 2:
+        if len(known) < 2 or not self.mean >= self.measure.least:
             return None
         gain, spread = known.mean() - self.measure.margin, known.std(ddof=1)
         effect = inf if gain > 0 and spread == 0 else gain / spread if spread > 0 else 0.0
-        return pairs_needed(effect, max(MINIMUM_PAIRS, len(known) + 1), MAXIMUM_PAIRS)
+        least = max(MINIMUM_PAIRS, len(known) + 1)
+        return pairs_needed(effect, least, MAXIMUM_PAIRS, confidence=_together(self.measures))
 
 
 @dataclass(frozen=True)
@@ -113,17 +123,16 @@ def compare(pairs: Mapping[Measure, Sequence[tuple[float, float]]]) -> list[Comp
         pairs: (reference, arm) by measure, every measure with the same pairs in the same order; NaN where a number is
             missing. At least one pair, at most `MAXIMUM_PAIRS`.
     """
-    measures = list(pairs)
-    table = np.array([[each.difference(*pair) for pair in pairs[each]] for each in measures])
-    margins = np.array([[each.margin] for each in measures])
-    p_values = joint_sign_flip_p(table - margins)
-    return [_comparison(measure, row, float(p)) for measure, row, p in zip(measures, table, p_values, strict=True)]
+    return [
+        _comparison(measure, np.array([measure.difference(*pair) for pair in of]), len(pairs))
+        for measure, of in pairs.items()
+    ]
 
 
 def decide(comparisons: Sequence[Comparison]) -> Verdict:
     """Returns the verdict.
 
-    Lost: a measure's gain is above its margin by the exact test, which counts the measures, and by the t interval.
+    Lost: a measure's gain is large, and above its margin by the exact test and by an interval that counts the measures.
     Undecided: there are too few pairs, or some measure gained so much that up to `MAXIMUM_PAIRS` could show it.
     Else there is no evidence, which is no proof of health.
     """
@@ -137,12 +146,18 @@ def decide(comparisons: Sequence[Comparison]) -> Verdict:
     return Verdict("none")
 
 
-def _comparison(measure: Measure, differences: Float[NDArray[np.float64], "draw"], p: float) -> Comparison:
+def _comparison(measure: Measure, differences: Float[NDArray[np.float64], "draw"], measures: int) -> Comparison:
     known = differences[np.isfinite(differences)]
     mean = float(known.mean()) if len(known) else nan
-    low, high = paired_t_interval(known)
-    p = p if len(known) else nan
-    return Comparison(measure, tuple(differences.tolist()), mean, low, high, p, _effect_size(known))
+    bound, _ = paired_t_interval(known, _together(measures))
+    p = sign_flip_p(known - measure.margin) if len(known) else nan
+    interval = paired_t_interval(known)
+    return Comparison(measure, tuple(differences.tolist()), mean, *interval, bound, p, _effect_size(known), measures)
+
+
+def _together(measures: int) -> float:
+    """Returns the confidence of each interval at which all hold together at 95 % (Bonferroni)."""
+    return 1 - ALPHA / measures
 
 
 def _effect_size(differences: Float[NDArray[np.float64], "draw"]) -> float:

@@ -16,8 +16,9 @@ OFFLINE_HEADER = ("Step", "Control over injected loss", "95 % interval", "p", "V
 NOTE = (
     "Gain: how much better than the arm that is compared with; of losses, how many times smaller. Target fitting: "
     "learning a random change of the outputs; TD error: learning one target that is frozen at the fork; both with a "
-    "new optimiser. p: exact sign-flip test of the injected arm, one-sided, counting all measures, of losses for a "
-    "gain above 1.1. No evidence of loss is no proof of health: exploration or data can stand in the way too."
+    "new optimiser. p: exact sign-flip test, one-sided, of losses for a gain above 1.1. Plasticity is lost where p is "
+    "at most 0.05, a t interval that holds for all measures together lies above 0 (of losses 1.1), and losses are 1.5 "
+    "times smaller. No evidence of loss is no proof of health: exploration or data can stand in the way too."
 )
 _DASH = "-"
 

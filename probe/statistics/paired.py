@@ -45,33 +45,6 @@ def sign_flip_p(differences: Float[NDArray[np.float64], "draw"]) -> float:
     return float(np.mean(sums >= differences.sum() - tolerance))
 
 
-def joint_sign_flip_p(differences: Float[NDArray[np.float64], "measure draw"]) -> Float[NDArray[np.float64], "measure"]:
-    """Returns the exact one-sided p value of each measure's positive mean, corrected for how many measures there are.
-
-    A sign pattern flips a draw in all measures at once, which keeps what they share. A measure's value is its sum over
-    the root of its sum of squares; its p is the share of patterns at which the largest value of any measure is as large
-    (max-T, Westfall & Young 1993). One measure alone gets `sign_flip_p`.
-
-    Args:
-        differences: NaN where a measure has none of a draw.
-
-    Raises:
-        ValueError: no draw, or more than 20.
-    """
-    count = differences.shape[1]
-    if not 1 <= count <= MAXIMUM_EXACT:
-        raise ValueError(f"The exact sign-flip test takes 1 to {MAXIMUM_EXACT} differences, got {count}.")
-    known = np.nan_to_num(differences)
-    lengths = np.linalg.norm(known, axis=1, keepdims=True)
-    scaled = np.divide(known, lengths, out=np.zeros_like(known), where=lengths > 0)
-    sums: NDArray[np.float64] = np.zeros((len(scaled), 1))
-    for each in scaled.T[:, :, None]:
-        sums = np.concatenate([sums + each, sums - each], axis=1)
-    largest = sums.max(axis=0)
-    # The observed pattern is among them, but was summed in another order.
-    return np.array([np.mean(largest >= observed - 1e-12) for observed in scaled.sum(axis=1)])
-
-
 def two_sided_sign_flip_p(differences: Float[NDArray[np.float64], "draw"]) -> float:
     """Returns the exact two-sided p value of the mean: the share of sign patterns whose sum is as far from 0.
 

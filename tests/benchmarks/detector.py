@@ -30,7 +30,7 @@ from probe.trainers.state import NAME, save_state
 from tests.validity.score import Rate
 
 PAIRS = 5
-SETTINGS = ArmSettings(budget=256, fit_steps=150, fit_batch=32, samples=256)
+SETTINGS = ArmSettings(budget=256, fit_steps=100, fit_batch=32, samples=256, fit_learning_rate=3e-3)
 PLACEMENT = Placement("critic", "encoder.dense2")
 WIDTH = 64
 WIDTHS = (16, 64, 256)
@@ -46,7 +46,7 @@ CONFIGURATION = {
     "dqn": {
         "environments": 4,
         "decisions": 64,
-        "train_period": 4,
+        "train_period": 8,
         "learning_starts": 256,
         "capacity": 2_048,
         "minibatch": 32,

@@ -1,13 +1,12 @@
 """Paired differences: known values, SciPy's second opinion, and coverage."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
 from scipy.stats import permutation_test, ttest_1samp
 
-from probe.statistics.paired import joint_sign_flip_p, paired_t_interval, sign_flip_p, two_sided_sign_flip_p
+from probe.statistics.paired import paired_t_interval, sign_flip_p, two_sided_sign_flip_p
 
 
 def test_five_positive_differences_have_the_smallest_p() -> None:
@@ -61,30 +60,3 @@ def test_the_interval_covers_what_it_says_at_few_draws(draws: int) -> None:
 def test_too_few_or_too_many_differences_are_refused(count: int) -> None:
     with pytest.raises(ValueError, match=f"got {count}"):
         sign_flip_p(np.ones(count))
-
-
-def test_one_measure_has_the_p_value_of_its_own_test() -> None:
-    differences = np.random.default_rng(4).normal(0.5, 1, (1, 8))
-    assert joint_sign_flip_p(differences)[0] == sign_flip_p(differences[0])
-
-
-def test_a_measure_that_is_another_ones_multiple_costs_nothing() -> None:
-    differences = np.random.default_rng(5).normal(0.5, 1, 7)
-    both = joint_sign_flip_p(np.stack([differences, 3 * differences]))
-    assert both == pytest.approx([sign_flip_p(differences)] * 2)
-
-
-def test_of_two_opposite_measures_neither_reaches_the_smallest_p() -> None:
-    # With one flipped, the other is as large: two of 2^5 patterns.
-    differences = np.full(5, 2.0)
-    assert joint_sign_flip_p(np.stack([differences, -differences])).tolist() == [2 / 32, 1.0]
-
-
-def test_the_joint_p_values_are_those_of_a_loop_over_all_patterns() -> None:
-    differences = np.random.default_rng(6).normal(0.4, 1, (3, 6))
-    differences[1, 2] = np.nan
-    known = np.nan_to_num(differences)
-    scaled = known / np.linalg.norm(known, axis=1, keepdims=True)
-    largest = [max((scaled * np.array(signs)).sum(axis=1)) for signs in itertools.product((1, -1), repeat=6)]
-    expected = [np.mean([each >= own - 1e-12 for each in largest]) for own in scaled.sum(axis=1)]
-    assert joint_sign_flip_p(differences) == pytest.approx(expected)
