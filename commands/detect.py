@@ -20,6 +20,7 @@ from probe.commands.foreign import (
 
 if TYPE_CHECKING:
     from probe.checkpoints.hints import Hints
+    from probe.probes.injection import Injection
     from probe.trainers.detect.planning import Detections
 
 _ONLINE, _OFFLINE = "Continuing a run", "Fitting checkpoints offline"
@@ -68,9 +69,7 @@ def detect(
             rich_help_panel=_ONLINE,
         ),
     ] = None,
-    fit_steps: Annotated[
-        int, typer.Option("--fit-steps", help="Optimiser steps of the fits.", min=1, rich_help_panel=_ONLINE)
-    ] = 300,
+    fit_steps: Annotated[int, typer.Option("--fit-steps", help="Optimiser steps of each fit.", min=1)] = 300,
     offline: Annotated[
         bool,
         typer.Option(
@@ -111,6 +110,7 @@ def detect(
     from probe.errors import ConfigurationError
     from probe.execution import usable_cores
     from probe.memory import keep_freed_memory
+    from probe.probes.injection import Injection
     from probe.quantities import parse_count
     from probe.trainers.detect.design import ArmSettings
     from probe.trainers.detect.planning import plan_detections
@@ -120,7 +120,8 @@ def detect(
     side_by_side = workers or usable_cores()
     if offline:
         hints = parse_hints(model, model_args or [], module or [], series_by, layout, obs_mean, obs_var, trust_pickle)
-        _fit_offline(series, data or [], out, steps, parse_seeds(seeds), hints, side_by_side, as_json)
+        probe = Injection(steps=fit_steps, draws=len(parse_seeds(seeds)))
+        _fit_offline(series, data or [], out, steps, probe, hints, side_by_side, as_json)
         return
     if data:
         raise ConfigurationError("--data is for --offline; arms that continue a run play for themselves.")
@@ -160,7 +161,7 @@ def _fit_offline(
     data: list[Path],
     out: Path,
     steps: list[int] | None,
-    seeds: list[int],
+    probe: Injection,
     hints: Hints,
     workers: int,
     as_json: bool,
@@ -174,7 +175,6 @@ def _fit_offline(
     from probe.detection.words import offline_verdicts
     from probe.errors import ConfigurationError
     from probe.matched import open_data
-    from probe.probes.injection import Injection
 
     if not data:
         raise ConfigurationError("--offline needs observations: --data FILE.h5, as `probe collect` writes them.")
@@ -183,7 +183,7 @@ def _fit_offline(
         opened = [replace(each, checkpoints=tuple(c for c in each.checkpoints if c.step in steps)) for each in opened]
         if not all(each.checkpoints for each in opened):
             raise ConfigurationError(f"--at {','.join(map(str, steps))}: not every series has a checkpoint there.")
-    planned = plan(opened, [open_data(path) for path in data], out, [Injection(draws=len(seeds))])
+    planned = plan(opened, [open_data(path) for path in data], out, [probe])
     print_notes(planned)
     with carry_out(planned, workers) as analysis:
         found = offline_verdicts(analysis)

@@ -11,7 +11,17 @@ from rich.table import Table
 from probe.commands.console import console
 from probe.commands.plain import as_json_text
 from probe.detection import Detection
-from probe.detection.words import HEADER, NOTE, OFFLINE_HEADER, OfflineVerdict, described, table, title, verdict_line
+from probe.detection.words import (
+    HEADER,
+    NOTE,
+    OFFLINE_HEADER,
+    OFFLINE_NOTE,
+    OfflineVerdict,
+    described,
+    table,
+    title,
+    verdict_line,
+)
 
 
 def print_detections(detections: Sequence[Detection], out: Path) -> None:
@@ -35,15 +45,15 @@ def detections_json(detections: Sequence[Detection], out: Path) -> str:
 
 
 def print_offline(verdicts: Sequence[OfflineVerdict], out: Path) -> None:
-    """Prints a line a checkpoint, by series."""
-    shown = _table(OFFLINE_HEADER)
-    series = ""
-    for each in verdicts:
-        if each.series != series:
-            shown.add_row(f"[bold]{each.series}[/]")
-        series = each.series
-        shown.add_row(*each.cells)
-    console.print(shown)
+    """Prints a table a series, with a line a checkpoint."""
+    for series in dict.fromkeys(each.series for each in verdicts):
+        console.print(series, markup=False)
+        shown = _table(OFFLINE_HEADER)
+        for each in verdicts:
+            if each.series == series:
+                shown.add_row(*each.cells)
+        console.print(shown)
+    console.print(OFFLINE_NOTE)
     _say_next(out)
 
 

@@ -9,10 +9,9 @@ from math import isnan, nan
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from probe.arrays import NDArray
-from probe.detection.verdict import MAXIMUM_PAIRS, MEASURES, Comparison, Verdict, compare, decide
+from probe.detection.verdict import MAXIMUM_PAIRS, MEASURES, Comparison, Measure, Verdict, compare, decide
 from probe.results.rows import NONE, Columns
 
 NAME = "detect"
@@ -21,7 +20,8 @@ INJECTED = "injected"
 CURVE = "return_curve"
 """Mean return of the episodes that ended in one of equal stretches of the budget, at the stretch's end."""
 
-Points = tuple[Int[NDArray[np.int64], "point"], Float[NDArray[np.float64], "point"]]
+Points = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Steps and values, of equal length."""
 
 
 def settings_digest(version: int, parameters: str) -> str:
@@ -75,7 +75,10 @@ class Detection:
             return []
         return compare(
             {
-                each: [(first[draw].get(each.name, nan), second[draw].get(each.name, nan)) for draw in draws]
+                each: [
+                    (first[k].get(each.name, nan), second[k].get(each.name, nan), *_start(first[k], each))
+                    for k in draws
+                ]
                 for each in shared
             }
         )
@@ -120,6 +123,10 @@ def _detection(key: tuple[Any, ...], settings: Mapping[str, Any], rows: Columns,
             values.setdefault(arm, {}).setdefault(draw, {})[metric] = value
     curves = {arm: {draw: _points(curve) for draw, curve in of.items()} for arm, of in points.items()}
     return Detection(str(run), str(method), int(seed), int(step), str(module), str(cut), settings, values, curves)
+
+
+def _start(values: Mapping[str, float], measure: Measure) -> tuple[float, ...]:
+    return (values.get(measure.start, nan),) if measure.is_ratio else ()
 
 
 def _points(curve: Mapping[int, float]) -> Points:

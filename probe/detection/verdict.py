@@ -18,6 +18,9 @@ MINIMUM_PAIRS = 5
 MAXIMUM_PAIRS = MAXIMUM_EXACT
 """The most that are asked for: an effect that needs more is too small to speak of."""
 
+FLOOR = 0.05
+"""Share of the loss at the start that counts as nothing."""
+
 State = Literal["lost", "none", "undecided"]
 
 
@@ -30,23 +33,29 @@ class Measure:
     """What a person calls it."""
     is_ratio: bool
     """Whether it is a loss, compared as ln(reference / injected); else a score, compared as injected - reference."""
+    start: str = ""
+    """Of a loss, the name of what it is at the start."""
     margin: float = 0.0
     """What a gain has to be above, by test and interval: a head is one draw, and new ones can be a little better."""
     least: float = 0.0
     """Smallest mean difference that is a loss of plasticity."""
 
-    def difference(self, reference: float, other: float) -> float:
-        """Returns how much better the other arm is; NaN where either has no number."""
+    def difference(self, reference: float, other: float, start: float = 0.0) -> float:
+        """Returns how much better the other arm is; NaN where either has no number.
+
+        Losses are counted from 5 % of the loss at the start: an arm that gets below has learnt, and how far is no matter.
+        """
         if not self.is_ratio:
             return other - reference
-        return log(reference / other) if 0 < reference < inf and 0 < other < inf else nan
+        first, second = reference + FLOOR * start, other + FLOOR * start
+        return log(first / second) if 0 < first < inf and 0 < second < inf else nan
 
 
-# The bands of a user's pre-registered fits: up to 1.1 nothing is lost, from 1.5 on something is.
-_BANDS = {"is_ratio": True, "margin": log(1.1), "least": log(1.5)}
+# Up to 1.1 nothing is lost: a user's pre-registered band. Half of the loss is this project's own bound: heads that are
+# healthy and trained for thousands of steps gain up to 1.4.
 RETURN = Measure("return", "return", is_ratio=False)
-FITTING = Measure("fitting_final_loss", "target fitting", **_BANDS)
-TD_ERROR = Measure("td_error_final_loss", "TD error", **_BANDS)
+FITTING = Measure("fitting_final_loss", "target fitting", True, "fitting_initial_loss", log(1.1), log(2))
+TD_ERROR = Measure("td_error_final_loss", "TD error", True, "td_error_initial_loss", log(1.1), log(2))
 MEASURES = (RETURN, FITTING, TD_ERROR)
 
 
@@ -116,11 +125,11 @@ class Verdict:
         return f"undecided, {self.more} more seed{'s' if self.more > 1 else ''} would be needed"
 
 
-def compare(pairs: Mapping[Measure, Sequence[tuple[float, float]]]) -> list[Comparison]:
+def compare(pairs: Mapping[Measure, Sequence[tuple[float, ...]]]) -> list[Comparison]:
     """Compares an arm with its reference.
 
     Args:
-        pairs: (reference, arm) by measure, every measure with the same pairs in the same order; NaN where a number is
+        pairs: (reference, arm) by measure, of losses (reference, arm, reference at the start); every measure with the same pairs in the same order; NaN where a number is
             missing. At least one pair, at most `MAXIMUM_PAIRS`.
     """
     return [

@@ -12,13 +12,14 @@ from probe.results import Analysis
 from probe.results.rows import NONE
 
 HEADER = ("Measure, arm", "Mean", "Gain [95 % interval]", "Effect size", "p")
-OFFLINE_HEADER = ("Step", "Control over injected loss", "95 % interval", "p", "Verdict")
-NOTE = (
-    "Gain: how much better than the arm that is compared with; of losses, how many times smaller. Target fitting: "
-    "learning a random change of the outputs; TD error: learning one target that is frozen at the fork; both with a "
-    "new optimiser. p: exact sign-flip test, one-sided, of losses for a gain above 1.1. Plasticity is lost where p is "
-    "at most 0.05, a t interval that holds for all measures together lies above 0 (of losses 1.1), and losses are 1.5 "
-    "times smaller. No evidence of loss is no proof of health: exploration or data can stand in the way too."
+OFFLINE_HEADER = ("Step", "Loss ratio", "95 % interval", "p", "Verdict")
+OFFLINE_NOTE = (
+    "Gain: how much better than the arm that is compared with; of losses, how many times smaller, each counted from 5 % "
+    "of the loss at the start. Target fitting: learning a random change of the outputs; TD error: learning one target "
+    "that is frozen at the fork; both with a new optimiser. p: exact sign-flip test, one-sided, of losses for a gain "
+    "above 1.1. Plasticity is lost where p is at most 0.05, a t interval that holds for all measures together lies "
+    "above 0 (of losses 1.1), and losses are half as large. No evidence of loss is no proof of health: exploration or "
+    "data can stand in the way too."
 )
 _DASH = "-"
 

@@ -75,10 +75,12 @@ def _draw_returns(panel: Axes, detection: Detection, look: dict[str, Look], styl
 
 
 def _mean(pairs: Sequence[Points]) -> Points:
-    """Returns the mean of pairs at the steps at which all have a number."""
-    steps = sorted(set.intersection(*(set(steps.tolist()) for steps, _ in pairs)))
-    values = [[dict(zip(at.tolist(), of.tolist(), strict=True))[step] for step in steps] for at, of in pairs]
-    return np.array(steps, np.int64), np.array(values, np.float64).reshape(len(pairs), -1).mean(axis=0)
+    """Returns the mean of the pairs that have a number, at every step at which one has."""
+    at: dict[int, list[float]] = {}
+    for steps, values in pairs:
+        for step, value in zip(steps.tolist(), values.tolist(), strict=True):
+            at.setdefault(step, []).append(value)
+    return np.array(sorted(at), np.int64), np.array([np.mean(at[step]) for step in sorted(at)], np.float64)
 
 
 def _draw_gains(panel: Axes, compared: Sequence[Comparison], look: Look, style: Style) -> None:

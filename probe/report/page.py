@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from probe.detection.words import HEADER, NOTE, OFFLINE_HEADER, table, title, verdict_line
+from probe.detection.words import HEADER, NOTE, OFFLINE_HEADER, OFFLINE_NOTE, table, title, verdict_line
 from probe.figures import Material
 from probe.figures.names import step_name
 from probe.recovery import LEVELS
@@ -126,6 +126,7 @@ def _detections(material: Material) -> str:
         parts.append(f'<p class="soft">{escape(NOTE)}</p>')
     if offline := offline_rows(material):
         parts.append(_table(OFFLINE_HEADER, offline, numbers=range(1, len(OFFLINE_HEADER) - 1)))
+        parts.append(f'<p class="soft">{escape(OFFLINE_NOTE)}</p>')
     return "\n".join(["<h2>Plasticity injection as a detector</h2>", *parts]) if parts else ""
 
 

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from probe.detection.verdict import FITTING, RETURN, TD_ERROR, compare, decide
+from probe.detection.verdict import MEASURES, compare, decide
 from probe.networks import Network
 from probe.trainers.algorithms import make_trainer
 from probe.trainers.configuration import Configuration
@@ -117,8 +117,12 @@ def detect(case: Case, folder: Path) -> dict[str, object]:
             found.append({each.metric: float("nan") if each.value is None else each.value for each in points})
     seconds = (time.perf_counter() - start) / (2 * PAIRS)
     both = list(zip(losses[MOMENT_RESET], losses[INJECTED], strict=True))
-    measures = (RETURN, FITTING, TD_ERROR)
-    compared = compare({each: [(first[each.name], second[each.name]) for first, second in both] for each in measures})
+    compared = compare(
+        {
+            each: [(first[each.name], second[each.name], first.get(each.start, 0.0)) for first, second in both]
+            for each in MEASURES
+        }
+    )
     verdict = decide(compared)
     gains = {each.measure.name: each.mean for each in compared}
     return {**asdict(case), "verdict": verdict.state, "because": verdict.because, "gains": gains, "seconds": seconds}

@@ -11,22 +11,22 @@ from probe.detection.verdict import FITTING, MAXIMUM_PAIRS, RETURN, TD_ERROR
 from probe.statistics.paired import sign_flip_p
 
 
-def losses(*ratios: float) -> list[tuple[float, float]]:
+def losses(*ratios: float) -> list[tuple[float, ...]]:
     """Returns pairs of (reference, injected) losses with these ratios."""
-    return [(ratio, 1.0) for ratio in ratios]
+    return [(ratio, 1.0, 0.0) for ratio in ratios]
 
 
-def returns(*gains: float) -> list[tuple[float, float]]:
+def returns(*gains: float) -> list[tuple[float, ...]]:
     return [(10.0, 10.0 + gain) for gain in gains]
 
 
-def words(**pairs: list[tuple[float, float]]) -> str:
+def words(**pairs: list[tuple[float, ...]]) -> str:
     measures = {"gain": RETURN, "fit": FITTING, "td": TD_ERROR}
     return decide(compare({measures[name]: given for name, given in pairs.items()})).words("critic")
 
 
 def test_five_pairs_that_all_gain_much_are_a_loss() -> None:
-    assert words(fit=losses(2.0, 2.1, 1.9, 2.2, 2.0)) == "plasticity lost in the critic"
+    assert words(fit=losses(3.0, 3.1, 2.9, 3.2, 3.0)) == "plasticity lost in the critic"
 
 
 def test_a_gain_within_the_margin_is_no_evidence_however_regular_it_is() -> None:
@@ -38,7 +38,7 @@ def test_a_regular_gain_in_return_alone_is_a_loss() -> None:
 
 
 def test_a_regular_gain_between_the_bands_is_no_evidence() -> None:
-    assert words(fit=losses(1.3, 1.31, 1.3, 1.32, 1.3)) == "no evidence of loss at this budget"
+    assert words(fit=losses(1.8, 1.81, 1.8, 1.82, 1.8)) == "no evidence of loss at this budget"
 
 
 def test_a_measure_that_gets_worse_hides_no_other() -> None:
@@ -56,7 +56,7 @@ def test_fewer_than_five_pairs_are_never_a_verdict() -> None:
 
 
 def test_a_large_but_irregular_gain_is_undecided() -> None:
-    found = decide(compare({FITTING: losses(3.0, 1.0, 2.5, 0.9, 2.0)}))
+    found = decide(compare({FITTING: losses(9.0, 1.0, 8.0, 0.9, 5.0)}))
     assert found.state == "undecided" and 1 <= found.more <= MAXIMUM_PAIRS - 5
 
 
@@ -65,19 +65,26 @@ def test_a_gain_that_twenty_pairs_could_not_show_is_no_evidence() -> None:
 
 
 def test_an_arm_that_diverged_takes_its_pair_out_and_no_more() -> None:
-    (found,) = compare({FITTING: [*losses(2.0, 2.1, 1.9, 2.2, 2.0), (nan, 1.0)]})
+    (found,) = compare({FITTING: [*losses(3.0, 3.1, 2.9, 3.2, 3.0), (nan, 1.0, 0.0)]})
     assert found.pairs == 5 and found.found
-    assert found.mean == pytest.approx(np.log([2.0, 2.1, 1.9, 2.2, 2.0]).mean())
+    assert found.mean == pytest.approx(np.log([3.0, 3.1, 2.9, 3.2, 3.0]).mean())
 
 
-@pytest.mark.parametrize("pair", [(0.0, 1.0), (inf, 1.0), (1.0, inf), (-1.0, 1.0), (nan, 1.0)])
+@pytest.mark.parametrize("pair", [(0.0, 1.0), (inf, 1.0), (1.0, inf), (-1.0, 1.0), (nan, 1.0, 0.0)])
 def test_a_ratio_of_what_is_no_loss_is_no_number(pair: tuple[float, float]) -> None:
     assert isnan(FITTING.difference(*pair))
 
 
+def test_losses_that_are_nothing_beside_the_start_are_alike() -> None:
+    assert FITTING.difference(0.02, 0.002, 1.0) == pytest.approx(log(0.07 / 0.052))
+    assert FITTING.difference(1.0, 0.0, 1.0) == pytest.approx(log(21))
+    (found,) = compare({FITTING: [(0.02, 0.002, 1.0)] * 5})
+    assert found.mean < FITTING.least
+
+
 def test_a_measure_without_a_single_number_changes_nothing() -> None:
-    alone = compare({FITTING: losses(2.0, 2.1, 1.9, 2.2, 2.0)})
-    none, beside = compare({RETURN: [(nan, nan)] * 5, FITTING: losses(2.0, 2.1, 1.9, 2.2, 2.0)})
+    alone = compare({FITTING: losses(3.0, 3.1, 2.9, 3.2, 3.0)})
+    none, beside = compare({RETURN: [(nan, nan)] * 5, FITTING: losses(3.0, 3.1, 2.9, 3.2, 3.0)})
     assert isnan(none.mean) and isnan(none.p) and not none.found
     assert replace(beside, bound=0.0, measures=1) == replace(alone[0], bound=0.0)
 
@@ -95,7 +102,7 @@ def test_the_effect_size_is_hedges_correction_of_the_standardised_mean() -> None
 
 def test_actor_and_critic_as_one_are_named_so() -> None:
     assert (
-        decide(compare({FITTING: losses(2.0, 2.0, 2.0, 2.0, 2.1)}))
+        decide(compare({FITTING: losses(3.0, 3.0, 3.0, 3.0, 3.1)}))
         .words("both")
         .endswith("actor and critic, injected as one")
     )
