@@ -73,15 +73,7 @@ class Detection:
         shared = [each for each in MEASURES if any(each.name in first[k] and each.name in second[k] for k in draws)]
         if not shared:
             return []
-        return compare(
-            {
-                each: [
-                    (first[k].get(each.name, nan), second[k].get(each.name, nan), *_start(first[k], each))
-                    for k in draws
-                ]
-                for each in shared
-            }
-        )
+        return compare({each: [_pair(first[draw], second[draw], each) for draw in draws] for each in shared})
 
     @cached_property
     def verdict(self) -> Verdict:
@@ -125,8 +117,10 @@ def _detection(key: tuple[Any, ...], settings: Mapping[str, Any], rows: Columns,
     return Detection(str(run), str(method), int(seed), int(step), str(module), str(cut), settings, values, curves)
 
 
-def _start(values: Mapping[str, float], measure: Measure) -> tuple[float, ...]:
-    return (values.get(measure.start, nan),) if measure.is_ratio else ()
+def _pair(reference: Mapping[str, float], other: Mapping[str, float], measure: Measure) -> tuple[float, ...]:
+    """Returns what `compare` takes of a pair."""
+    pair = (reference.get(measure.name, nan), other.get(measure.name, nan))
+    return (*pair, reference.get(measure.start, nan)) if measure.is_ratio else pair
 
 
 def _points(curve: Mapping[int, float]) -> Points:

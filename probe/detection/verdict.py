@@ -43,7 +43,7 @@ class Measure:
     def difference(self, reference: float, other: float, start: float = 0.0) -> float:
         """Returns how much better the other arm is; NaN where either has no number.
 
-        Losses are counted from 5 % of the loss at the start: an arm that gets below has learnt, and how far is no matter.
+        Losses are counted from 5 % of the loss at the start: an arm that gets below has learnt, however far below.
         """
         if not self.is_ratio:
             return other - reference
@@ -129,8 +129,8 @@ def compare(pairs: Mapping[Measure, Sequence[tuple[float, ...]]]) -> list[Compar
     """Compares an arm with its reference.
 
     Args:
-        pairs: (reference, arm) by measure, of losses (reference, arm, reference at the start); every measure with the same pairs in the same order; NaN where a number is
-            missing. At least one pair, at most `MAXIMUM_PAIRS`.
+        pairs: (reference, arm) by measure, of losses (reference, arm, reference at the start); every measure with the
+            same pairs in the same order; NaN where a number is missing. At least one pair, at most `MAXIMUM_PAIRS`.
     """
     return [
         _comparison(measure, np.array([measure.difference(*pair) for pair in of]), len(pairs))

@@ -14,12 +14,16 @@ from probe.results.rows import NONE
 HEADER = ("Measure, arm", "Mean", "Gain [95 % interval]", "Effect size", "p")
 OFFLINE_HEADER = ("Step", "Loss ratio", "95 % interval", "p", "Verdict")
 OFFLINE_NOTE = (
-    "Gain: how much better than the arm that is compared with; of losses, how many times smaller, each counted from 5 % "
-    "of the loss at the start. Target fitting: learning a random change of the outputs; TD error: learning one target "
-    "that is frozen at the fork; both with a new optimiser. p: exact sign-flip test, one-sided, of losses for a gain "
-    "above 1.1. Plasticity is lost where p is at most 0.05, a t interval that holds for all measures together lies "
-    "above 0 (of losses 1.1), and losses are half as large. No evidence of loss is no proof of health: exploration or "
-    "data can stand in the way too."
+    "Loss ratio: final loss of control over that of injected, of fitting a random network's outputs with a new "
+    "optimiser. Plasticity is lost where p is at most 0.05 and the interval lies above 1.1."
+)
+NOTE = (
+    "Gain: how much better than the arm that is compared with; of losses, how many times smaller, each counted from "
+    "5 % of the loss at the start. Target fitting: learning a random change of the outputs; TD error: learning one "
+    "target that is frozen at the fork; both with a new optimiser. p: exact sign-flip test, one-sided, of losses for a "
+    "gain above 1.1. Plasticity is lost where p is at most 0.05, a t interval that holds for all measures together "
+    "lies above 0 (of losses 1.1), and losses are half as large. No evidence of loss is no proof of health: "
+    "exploration or data can stand in the way too."
 )
 _DASH = "-"
 
