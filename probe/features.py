@@ -12,9 +12,6 @@ from probe.capture import Activations, Layer, capture, unit_axis
 if TYPE_CHECKING:
     from probe.subject import Subject
 
-BATCH = 64
-"""Observations a forward pass, as in the pass for the statistics."""
-
 
 def unit_columns(output: Float[Tensor, "batch ..."]) -> Float[Tensor, "value unit"]:
     """Returns every value of each unit, float64: a row a sample and position.
@@ -70,7 +67,7 @@ def feature_batches(
 ) -> Iterator[Mapping[str, Float[Tensor, "batch unit"]]]:
     """Yields the feature rows of a checkpoint's layers, batch by batch."""
     network = subject.network()
-    for batch in subject.batches(BATCH, samples):
+    for batch in subject.batches(samples=samples):
         yield layer_features(network, batch, layers, subject.activations)
 
 

@@ -24,8 +24,6 @@ from probe.results.writing import KEY_LENGTH
 from probe.statistics.collector import StatisticsCollector
 from probe.statistics.layer import LayerStatistics
 
-BATCH = 64
-"""Observations a forward pass: activations of the usual networks stay in the cache."""
 _SEPARATOR = "/"
 _DERIVED = ("mean", "mean_abs", "mean_square", "activation_rate", "zero_rate")
 
@@ -124,7 +122,7 @@ def measure(item: WorkItem) -> WorkItem:
     before = state_digest(network)
     collector, samples = StatisticsCollector(), 0
     with capture(network, collector, activations=dict(item.activations)) as outputs:
-        for batch in item.data.of(item.checkpoint.digest).batches(BATCH, item.samples):
+        for batch in item.data.of(item.checkpoint.digest).batches(item.data.pass_size, item.samples):
             network(item.checkpoint.prepare(batch))
             samples += len(batch)
     collector.drop(outputs.layers)

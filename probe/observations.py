@@ -6,6 +6,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ _REQUIRED = (
     "sha256",
     "digest",
 )
+_PASS, _PASS_VALUES = 256, 2**22
+"""Most observations of a forward pass, and most numbers in them: fewer cost more, more take memory for nothing."""
 _BLOCK = 64
 """Rows read at once where the file's own chunks cannot be used."""
 _WORKERS = 2
@@ -82,6 +85,16 @@ class ObservationSet:
     def of(self, checkpoint: str) -> "ObservationSet":
         """Returns what a checkpoint, given by its digest, is measured on: this set, whichever it is."""
         return self
+
+    @property
+    def pass_size(self) -> int:
+        """Observations that go through a network at a time: 256, or fewer large ones."""
+        return max(1, min(_PASS, _PASS_VALUES // max(1, self._values)))
+
+    @property
+    def _values(self) -> int:
+        """Numbers in one observation."""
+        return prod(self.observation_shape)
 
     def batches(self, batch_size: int, samples: int | None = None) -> Iterator[Tensor]:
         """Yields observations in file order, in memory that does not grow with the set.

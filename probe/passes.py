@@ -21,9 +21,6 @@ from probe.subject import Subject
 if TYPE_CHECKING:
     from probe.probes.base import Probe
 
-BATCH = 64
-"""Observations a pass, as in the pass for the statistics."""
-
 
 class Observer:
     """What one probe gathers in the pass; sees batches of any size, in any order, and does nothing by default."""
@@ -92,7 +89,7 @@ def _pass(subject: Subject, observers: "dict[Probe, Observer]", gradients: bool)
     watching = list(observers.values())
     start = 0
     with _watched(subject, network, watching):
-        for batch in subject.batches(BATCH):
+        for batch in subject.batches():
             for rows, learning in _parts(start, len(batch), sums, bool(watching)):
                 with torch.set_grad_enabled(learning):
                     outputs = network(batch[rows - start])

@@ -82,10 +82,13 @@ class Subject:
         """Returns a private copy of the network, in eval mode; the probe may change it."""
         return self.checkpoint.network()
 
-    def batches(self, batch_size: int, samples: int | None = None) -> Iterator[Tensor]:
-        """Yields observations as the network takes them; `samples` asks for fewer, spread evenly."""
+    def batches(self, batch_size: int | None = None, samples: int | None = None) -> Iterator[Tensor]:
+        """Yields observations as the network takes them, `ObservationSet.pass_size` at a time unless told otherwise.
+
+        `samples` asks for fewer, spread evenly.
+        """
         count = self.count if samples is None else min(samples, self.count)
-        for batch in self.observations.batches(batch_size, count):
+        for batch in self.observations.batches(batch_size or self.observations.pass_size, count):
             yield self.checkpoint.prepare(batch)
 
     def column(self, name: str, samples: int | None = None) -> NDArray[Any]:

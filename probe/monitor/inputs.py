@@ -44,6 +44,10 @@ class HeldObservations(ObservationSet):
         attributes = {"sha256": digest, "task": 0, "kind": "pooled", "environment": ""}
         super().__init__(Path("memory"), next(iter(counts.values())), (), attributes)
 
+    @property
+    def _values(self) -> int:
+        return sum(part[0].numel() for part in self._parts.values())
+
     def batches(self, batch_size: int, samples: int | None = None) -> Iterator[Tensor]:
         """Yields row numbers, int64 (batch,); fewer `samples` are spread evenly, as in a file."""
         total = self.samples if samples is None else min(samples, self.samples)

@@ -8,9 +8,6 @@ from probe.outputs import Differences, named_outputs
 from probe.probes.base import Finding, Findings, Probe, Reading, register
 from probe.subject import Subject
 
-BATCH = 64
-"""Observations a forward pass, as in the analysis of activations."""
-
 
 @register("churn", version=1)
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Churn(Probe):
         first, second = earlier.network(), later.network()
         differences, odd = Differences(), set()
         with torch.no_grad():
-            for batch in later.batches(BATCH):
+            for batch in later.batches():
                 before, after = named_outputs(first, batch), named_outputs(second, batch)
                 same = {name for name in before if name in after and before[name].shape == after[name].shape}
                 odd |= (before.keys() | after.keys()) - same

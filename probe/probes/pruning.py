@@ -13,9 +13,6 @@ from probe.probes.base import Finding, Findings, Probe, Reading, Work, register
 from probe.probes.dormancy import dormancy_scores
 from probe.subject import Subject
 
-BATCH = 64
-"""Observations a forward pass, as in the analysis of activations."""
-
 Units = Mapping[str, Bool[Tensor, "unit"]]
 """Which units of each layer to silence, by layer id."""
 
@@ -131,7 +128,7 @@ def _differences(subject: Subject, variants: Sequence[Variant]) -> list[Differen
     network, silencer = subject.network(), Silencer()
     found = [Differences() for _ in variants]
     with capture(network, silencer, activations=subject.activations):
-        for batch in subject.batches(BATCH):
+        for batch in subject.batches():
             silencer.units = {}
             whole = named_outputs(network, batch)
             for variant, differences in zip(variants, found, strict=True):

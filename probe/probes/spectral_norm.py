@@ -20,7 +20,6 @@ from probe.subject import Subject
 from probe.weights import WeightLayer, weight_layers
 
 _ENCODER = "encoder"
-_BATCH = 64
 Shape = tuple[int, ...]
 """(channel, *space) or (feature,) of one input."""
 
@@ -176,7 +175,7 @@ class SpectralNorms(Probe):
         if encoder is None:
             return [_missing("lipschitz_bound"), _missing("lipschitz_observed")]
         bound = lipschitz_bound(encoder, norms)
-        given = list(module_inputs(network, encoder, subject.batches(_BATCH, self.pairs_among)))
+        given = list(module_inputs(network, encoder, subject.batches(samples=self.pairs_among)))
         with torch.no_grad():
             encoder.double()  # so that rounding of close pairs' features is no slope
             outputs = [encoder(rows.double()) for rows in given]

@@ -16,8 +16,9 @@ from probe.probes.base import probe_class
 from probe.statistics import sums
 from probe.statistics.collector import StatisticsCollector
 
-BATCH = 64
-BATCHES = 40
+BATCH = 256
+"""As `probe analyze` takes observations of 64 x 64 x 3."""
+BATCHES = 10
 ROUNDS = 7
 THREADS = 2
 PROBES = ("dormancy", "fau", "activity", "rank")

@@ -19,7 +19,7 @@ from probe.checkpoints import open_series
 from probe.datasets.collect import collect
 from probe.datasets.sampling import Sampling
 from probe.examination import subject_of
-from probe.measurement import BATCH, WorkItem, measure
+from probe.measurement import WorkItem, measure
 from probe.memory import keep_freed_memory
 from probe.observations import open_observations
 from probe.passes import share_pass
@@ -59,14 +59,16 @@ def _measured() -> None:
             "pre-activation probes": lambda: _probed(subject_of(items[1]), PRE_ACTIVATIONS),
             "default and pre-activation probes": lambda: _probed(subject_of(measure(items[1])), PRE_ACTIVATIONS),
         }
+        batch = items[0].data.pass_size
         seconds = interleaved(forms)
     print(
-        f"  bare forward, conv64, batch {BATCH}, {THREADS} threads: {SAMPLES / median(seconds['forward']):,.0f} obs./s"
+        f"  bare forward, conv64, batch {batch}, {THREADS} threads: {SAMPLES / median(seconds['forward']):,.0f} obs./s"
     )
     for name, base, target in (
         ("forward and backward", "forward", None),
         ("forward and a backward a loss", "forward and backward", None),
-        ("gradient probes", "forward and backward", 1.5),
+        ("gradient probes", "forward and backward", None),
+        ("gradient probes", "forward and a backward a loss", 1.5),
         ("pre-activation probes", "forward", None),
         ("default and pre-activation probes", "forward", 2.5),
     ):
@@ -93,17 +95,18 @@ def _items(folder: Path) -> list[WorkItem]:
 @torch.no_grad()
 def _forward(subject: Subject) -> None:
     network = subject.network()
-    for batch in subject.batches(BATCH):
+    for batch in subject.batches():
         network(batch)
 
 
 def _forward_and_backward(subject: Subject, separate: bool) -> None:
     """The gradient of the sum of both losses, or of each."""
     network = subject.network()
-    returns = torch.from_numpy(subject.column("returns")).split(BATCH)
-    actions = torch.from_numpy(subject.column("actions").astype(np.int64)).split(BATCH)
-    for batch, target, action in zip(subject.batches(BATCH), returns, actions, strict=True):
-        outputs = network(batch)
+    batch = subject.observations.pass_size
+    returns = torch.from_numpy(subject.column("returns")).split(batch)
+    actions = torch.from_numpy(subject.column("actions").astype(np.int64)).split(batch)
+    for observations, target, action in zip(subject.batches(), returns, actions, strict=True):
+        outputs = network(observations)
         critic = (outputs["critic"] - target).square().sum()
         actor = -(log_probabilities(outputs["actor"], action) * target).sum()
         parameters = list(network.parameters())

@@ -45,9 +45,9 @@ class MemorySubject(Subject):
     def network(self) -> nn.Module:
         return copy.deepcopy(self._network).eval()
 
-    def batches(self, batch_size: int, samples: int | None = None) -> Iterator[Tensor]:
+    def batches(self, batch_size: int | None = None, samples: int | None = None) -> Iterator[Tensor]:
         count = self.count if samples is None else min(samples, self.count)
-        yield from torch.split(self._rows[np.arange(count) * self.count // count], batch_size)
+        yield from torch.split(self._rows[np.arange(count) * self.count // count], batch_size or self.count)
 
     def column(self, name: str, samples: int | None = None) -> NDArray[Any]:
         assert samples is None

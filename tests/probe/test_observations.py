@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from probe.datasets.store import write_observations
 from probe.errors import ConfigurationError, FileError, UnknownNameError
-from probe.observations import open_observations
+from probe.observations import ObservationSet, open_observations
 
 ATTRIBUTES = {
     "environment": "procgen:coinrun",
@@ -122,6 +122,14 @@ def test_fewer_samples_are_evenly_spread_by_hand(tmp_path):
     written = write(tmp_path / "set.h5", 10)
     read = gathered(open_observations(tmp_path / "set.h5"), 2, 4)
     np.testing.assert_array_equal(read, written[[0, 2, 5, 7]])
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((64, 64, 3), 256), ((84, 84, 4), 148), ((224, 224, 3), 27), ((2100, 2100, 3), 1), ((9,), 256)],
+)
+def test_large_observations_pass_fewer_at_a_time(tmp_path, shape, expected):
+    assert ObservationSet(tmp_path, 1000, shape, {}).pass_size == expected
 
 
 def test_batches_do_not_share_memory(stored):

@@ -57,7 +57,7 @@ class Made(Subject):
         count = self.count if samples is None else min(samples, self.count)
         return np.arange(count) * self.count // count
 
-    def batches(self, batch_size: int, samples: int | None = None) -> Iterator[Tensor]:
+    def batches(self, batch_size: int | None = None, samples: int | None = None) -> Iterator[Tensor]:
         yield from self._rows[torch.from_numpy(self._chosen(samples))].split(self._batch)
 
     def column(self, name: str, samples: int | None = None) -> NDArray[Any]:

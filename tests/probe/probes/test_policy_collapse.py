@@ -39,7 +39,7 @@ class Stub(Subject):
     def network(self) -> nn.Module:
         return self.made
 
-    def batches(self, batch_size: int, samples: int | None = None):  # type: ignore[no-untyped-def]
+    def batches(self, batch_size: int | None = None, samples: int | None = None):  # type: ignore[no-untyped-def]
         yield from self.given
 
 
