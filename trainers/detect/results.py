@@ -51,16 +51,19 @@ def write_detections(
     Raises:
         FileError: the file cannot be written.
     """
+    earlier = existing(out)
     rows: list[Row] = []
+    stored = [row for row in earlier.row_list() if row.probe == NAME and row.draw != NONE] if earlier is not None else []
     designs = {job.design.digest: job.design for job in arms}
     for digest, description in descriptions.items():
         for design in designs.values():
             made = _Maker(description, design)
             own = [job for job in arms if (job.checkpoint, job.design) == (digest, design)]
             of_arms = [made.row(job.arm, job.seed, point) for job in own for point in arms[job]]
-            detections = read_detections(columns_of(of_arms), [design.record])
+            # Pairs that the file holds beside those asked for now count too.
+            whole = [row for row in stored if (row.checkpoint, row.data) == (digest, design.digest)] + of_arms
+            detections = read_detections(columns_of(whole), [design.record])
             rows += [*of_arms, *(row for each in detections for row in made.comparisons(each))]
-    earlier = existing(out)
     new: dict[str, list[dict[str, Any]]] = {
         "checkpoints": [dict(each) for each in descriptions.values()],
         "probes": [each.record for each in designs.values()],

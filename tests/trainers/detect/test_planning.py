@@ -48,6 +48,8 @@ def test_what_was_run_is_not_run_again_and_more_seeds_join(path: Path, tmp_path:
     assert analysis.verify()
     analysis.close()
     assert planned(path, out, [0, 1]).missing == []
+    with planned(path, out, [1]).assemble() as analysis:  # the other pair still counts
+        assert analysis.select(metric="verdict")["samples"].tolist() == [2]
 
 
 def test_the_rows_say_what_the_arms_came_to(path: Path, tmp_path: Path) -> None:
