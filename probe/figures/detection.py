@@ -1,6 +1,6 @@
 """Paired arms of the detector: returns, and what injection gained."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import exp, isfinite
 
 import numpy as np
@@ -65,7 +65,7 @@ class DetectionFigure(ReportFigure):
         return figure
 
 
-def _draw_returns(panel: Axes, detection: Detection, look: dict[str, Look], style: Style) -> None:
+def _draw_returns(panel: Axes, detection: Detection, look: Mapping[str, Look], style: Style) -> None:
     for arm in (arm for arm in _ARMS if arm in detection.curves):
         colour, pairs = look[arm].colour, detection.curves[arm]
         for draw, (steps, values) in pairs.items():
@@ -112,5 +112,5 @@ def _scaled(value: float, ratio: bool) -> float:
     return exp(value) if ratio and isfinite(value) else value
 
 
-def _handles(arms: Sequence[str], look: dict[str, Look]) -> list[Artist]:
+def _handles(arms: Sequence[str], look: Mapping[str, Look]) -> list[Artist]:
     return [Line2D([], [], color=look[arm].colour, linestyle=look[arm].dash, label=arm) for arm in arms]

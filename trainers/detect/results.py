@@ -53,7 +53,8 @@ def write_detections(
     """
     earlier = existing(out)
     rows: list[Row] = []
-    stored = [row for row in earlier.row_list() if row.probe == NAME and row.draw != NONE] if earlier is not None else []
+    held = [] if earlier is None else earlier.row_list()
+    stored = [row for row in held if row.probe == NAME and row.draw != NONE]
     designs = {job.design.digest: job.design for job in arms}
     for digest, description in descriptions.items():
         for design in designs.values():
