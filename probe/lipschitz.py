@@ -62,7 +62,7 @@ def _stage_constant(module: nn.Module) -> float | None:
     if isinstance(module, _NORMS) and stage.running_var is not None:
         gain = 1.0 if stage.weight is None else stage.weight.detach().double()
         return float((gain / (stage.running_var.double() + stage.eps).sqrt()).abs().max())
-    return _SMOOTH.get(type(module))
+    return next((steepest for kind, steepest in _SMOOTH.items() if isinstance(module, kind)), None)
 
 
 def _overlap(pool: Any) -> int:

@@ -103,7 +103,7 @@ class PpoSettings(LearningSettings):
 
 
 class SupervisedSettings(LearningSettings):
-    """Classification of a stream: each observation is seen once, and the action names its class."""
+    """Classification of a stream: the action names an observation's class, and each minibatch is one optimiser step."""
 
     name = "supervised"
     minibatches: int = Field(ge=1)

@@ -1,4 +1,4 @@
-"""Classification of a stream that is seen once: the setting in which lost plasticity shows within a minute.
+"""Classification of a stream, guess by guess: the setting in which lost plasticity shows within a minute.
 
 Source: the continual supervised problems of Dohare et al. 2024, https://doi.org/10.1038/s41586-024-07711-7.
 """
@@ -23,7 +23,7 @@ _TASK_ACCURACY = "accuracy/task"
 
 
 class Supervised(Agent):
-    """Guesses the class of each observation, is told it, and takes one step; no observation comes twice.
+    """Guesses the class of each observation, is told it, and takes one step on it.
 
     The environment's action is the guess, its reward 1 for a right one, and its `labels` are the classes. Guesses are
     made by the weights before the step that learns from them, in train mode: the accuracy is that before learning.

@@ -1,12 +1,14 @@
-"""Which game is this frame from? Real frames of Procgen as a problem of 16 classes."""
+"""Which game is this frame from? Real frames of Procgen as a problem of 16 classes, or of random ones."""
 
 import json
 from typing import Any, Literal
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
+from jaxtyping import Int64
 from pydantic import Field
 
+from probe.arrays import NDArray
 from probe.datasets.environments import state as states
 from probe.datasets.environments.base import Array, Step, VectorEnvironment
 from probe.datasets.environments.procgen_library import GAMES
@@ -30,14 +32,19 @@ class FrameSettings(FrozenModel):
     num_levels: int = Field(default=200, ge=0)
     """Levels that the pictures are from; 0 for all."""
     distribution_mode: Literal["easy", "hard"] = "easy"
+    labels: Literal["games", "redrawn"] = "games"
+    """What a picture's class is: its game, or, with `redrawn`, a random one in each task, which can only be learnt by
+    heart. Every class keeps as many pictures as a game has."""
 
 
 class GameFrames(VectorEnvironment):
-    """Shows grey pictures of the 16 games in random order; the action names the game, by its place in the alphabet.
+    """Shows grey pictures of the 16 games in random order; the action names the class of each.
 
-    Each decision is an episode, its reward 1 for the right game and 0 for another, and `labels` tells the right ones.
+    A picture's class is the place of its game in the alphabet, unless the keyword `labels` says otherwise. Each
+    decision is an episode, its reward 1 for the right class and 0 for another, and `labels` tells the right ones.
     With a `permute-blocks` shift whose `grid` is the pictures' side, every task orders the pixels anew, as permuted
-    MNIST does. Pictures follow from the keywords alone; their order from the seed.
+    MNIST does. Pictures follow from the keywords alone, redrawn labels from the shift's seed and the task, and the
+    order of the pictures from the seed.
     """
 
     def __init__(self, specification: EnvironmentSpec, num_envs: int, seed: int) -> None:
@@ -50,12 +57,21 @@ class GameFrames(VectorEnvironment):
         settings = validated(FrameSettings, specification.keywords, NAME)
         _check(specification, settings)
         side = settings.side
-        self._pictures, self._classes = pictures(
+        self._pictures, self._games = pictures(
             settings.frames, side, settings.start_level, settings.num_levels, settings.distribution_mode
         )
         super().__init__(specification, num_envs, Box(0, 255, (side, side, 1), np.uint8), Discrete(len(GAMES)))
+        self._redrawn = settings.labels == "redrawn"
+        self._classes = self._classes_of(specification.task)
         self._rng = np.random.default_rng(seed)
         self._draw()
+
+    def _classes_of(self, task: int) -> Int64[NDArray[np.int64], " picture"]:
+        if not self._redrawn:
+            return self._games
+        shift = self.specification.shift
+        # The third number keeps the draw apart from that of the pixels' order.
+        return np.random.default_rng([shift.seed if shift else 0, task, 2]).permutation(self._games)
 
     def _draw(self) -> Array:
         self._shown = self._rng.integers(len(self._pictures), size=self.num_envs)
@@ -64,6 +80,13 @@ class GameFrames(VectorEnvironment):
     def _show(self) -> Array:
         self.labels = self._classes[self._shown]
         return self.frames.push(self._pictures[self._shown], np.ones(self.num_envs, np.bool_))
+
+    def set_task(self, task: int) -> bool:
+        """Changes the task, and the labels with it; see `VectorEnvironment`."""
+        new_episodes = super().set_task(task)
+        self._classes = self._classes_of(task)
+        self.labels = self._classes[self._shown]
+        return new_episodes
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -79,7 +102,7 @@ class GameFrames(VectorEnvironment):
         """Rewards the right guesses and draws the next pictures.
 
         Args:
-            actions: integers (environment,) from 0 to 15.
+            actions: classes (environment,) from 0 to 15.
         """
         rewards = (actions == self.labels).astype(np.float32)
         ended = np.ones(self.num_envs, np.bool_)
@@ -113,7 +136,7 @@ def _check(specification: EnvironmentSpec, settings: FrameSettings) -> None:
     refuse_game_shifts(specification)
     if specification.shift is not None and "permute-actions" in specification.shift.kinds:
         raise ConfigurationError(
-            f"{NAME}: the action is the name of the game, and 'permute-actions' would make every label wrong. Choose "
+            f"{NAME}: the action is the picture's class, and 'permute-actions' would make every label wrong. Choose "
             "shift.kind=permute-blocks."
         )
     if SIDE % settings.side:

@@ -17,8 +17,8 @@ from probe.figures.style import NEUTRAL, Look, Style, looks
 _PANELS = {
     "return/train": ("training levels", "return per episode"),
     "return/test": ("unseen test levels", "return per episode"),
-    "accuracy/task": ("new observations, mean over each task", "accuracy"),
-    "accuracy/test": ("unseen test observations", "accuracy"),
+    "accuracy/task": ("before each step, mean over each task", "accuracy"),
+    "accuracy/test": ("test observations", "accuracy"),
 }
 """Metric -> title of its panel, what its axis says. A supervised stream has the last two."""
 _MARKED = 20

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from probe.errors import ConfigurationError, UnknownNameError
 from probe.networks.activations import CReLU, Fourier
 from probe.networks.injected_linear import InjectedLinear
+from probe.networks.mish import Mish
 from probe.networks.rational import Rational
 from probe.networks.rms_norm import RmsNorm
 from probe.networks.specification import Stage
@@ -97,7 +98,7 @@ NONLINEARITIES: dict[str, Callable[[Stage], nn.Module]] = {
     "relu": lambda stage: nn.ReLU(),
     "leaky_relu": lambda stage: nn.LeakyReLU(stage.options["slope"]),
     "gelu": lambda stage: nn.GELU(),
-    "mish": lambda stage: nn.Mish(),
+    "mish": lambda stage: Mish(),
     "rational": lambda stage: Rational(),
     "silu": lambda stage: nn.SiLU(),
     "tanh": lambda stage: nn.Tanh(),

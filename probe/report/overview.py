@@ -17,8 +17,8 @@ _SHARE = 0.1
 _SCORES = (
     ("return/train", "Return", "training levels"),
     ("return/test", "Return", "unseen test levels"),
-    ("accuracy/task", "Accuracy", "new observations"),
-    ("accuracy/test", "Accuracy", "unseen test observations"),
+    ("accuracy/task", "Accuracy", "before each step"),
+    ("accuracy/test", "Accuracy", "test observations"),
 )
 
 

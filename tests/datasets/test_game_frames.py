@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,10 @@ from probe.datasets.sampling import Sampling
 from probe.errors import ConfigurationError, UnknownNameError
 from probe.observations import open_observations
 
-FEW = {"frames": 3, "num_levels": 20}
+FEW: dict[str, int | str] = {"frames": 3, "num_levels": 20}
+DISTINCT: dict[str, int | str] = {"frames": 3, "num_levels": 200}
+"""No two pictures are the same."""
+REDRAWN = {**DISTINCT, "labels": "redrawn"}
 PIXELS = ShiftSpec(kind="permute-blocks", grid=16, every=2)
 
 
@@ -68,8 +73,52 @@ def test_every_task_orders_the_same_pixels_anew():
     )
 
 
-def test_a_restored_state_continues_exactly():
-    first, second = stream(seed=1, shift=PIXELS), stream(seed=2, shift=PIXELS)
+def labels_by_picture(environment, draws=80):
+    """Returns the label that each picture of the current task was shown with, and sees that it is always the same."""
+    found = {}
+    for _ in range(draws):
+        for picture, label in zip(environment.current_observations(), environment.labels, strict=True):
+            assert found.setdefault(picture.tobytes(), label) == label
+        environment.step(np.zeros(environment.num_envs, int))
+    return found
+
+
+def test_redrawn_labels_are_a_permutation_of_the_games_and_follow_from_shift_seed_and_task_alone():
+    tasks = {}
+    for seed, task in ((0, 0), (0, 1), (0, 2), (1, 0)):
+        shift = ShiftSpec(kind="permute-blocks", grid=1, every=2, seed=seed)
+        environment = stream(seed=task, shift=shift, keywords=REDRAWN)
+        environment.set_task(task)
+        tasks[seed, task] = labels_by_picture(environment)
+        again = stream(seed=5, shift=shift, keywords=REDRAWN, task=task)
+        assert labels_by_picture(again) == tasks[seed, task]
+    games = labels_by_picture(stream(keywords=DISTINCT))
+    assert len(games) == 48
+    for labels in tasks.values():
+        assert labels.keys() == games.keys() and sorted(labels.values()) == sorted(games.values())
+    for one, other in combinations([games, *tasks.values()], 2):
+        assert sum(one[picture] == other[picture] for picture in games) < 12  # 3 of 48 by chance
+
+
+def test_a_new_task_gives_what_is_shown_its_new_labels_at_once():
+    environment = stream(count=40, shift=PIXELS, keywords=REDRAWN)
+    environment.set_task(3)
+    before = environment.labels.copy()
+    environment.set_task(4)
+    known = labels_by_picture(stream(shift=PIXELS, keywords=REDRAWN, task=4))
+    shown = np.array([known[picture.tobytes()] for picture in environment.current_observations()])
+    assert (shown != before).sum() > 20
+    assert environment.step(shown)[1].tolist() == [1.0] * 40
+
+
+def test_labels_are_redrawn_without_a_shift_too():
+    assert labels_by_picture(stream(keywords=REDRAWN)) == labels_by_picture(stream(seed=1, keywords=REDRAWN))
+    assert labels_by_picture(stream(keywords=REDRAWN)) != labels_by_picture(stream(keywords=DISTINCT))
+
+
+@pytest.mark.parametrize("keywords", [FEW, REDRAWN])
+def test_a_restored_state_continues_exactly(keywords):
+    first, second = (stream(seed=seed, shift=PIXELS, keywords=keywords) for seed in (1, 2))
     first.set_task(4)
     first.step(np.zeros(8, int))
     second.set_state(first.get_state())
@@ -88,6 +137,7 @@ def test_a_restored_state_continues_exactly():
     [
         ({"keywords": {"side": 10}}, "expected a divisor of 64"),
         ({"keywords": {"frame": 10}}, "Did you mean: frames?"),
+        ({"keywords": {"labels": "random"}}, "'games' or 'redrawn'"),
         ({"keywords": {"frames": 0}}, "greater than or equal to 1"),
         ({"action_repeat": 2, "step_limit": 5}, "action_repeat, step_limit has no meaning"),
         ({"shift": ShiftSpec(kind="levels")}, "is for Procgen's games"),
