@@ -12,6 +12,7 @@ from probe import __version__
 from probe.commands.analyze import analyze
 from probe.commands.collect import collect
 from probe.commands.compare import compare
+from probe.commands.detect import detect
 from probe.commands.export import export
 from probe.commands.inspect import inspect
 from probe.commands.list import list_names
@@ -59,7 +60,7 @@ def guarded(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _verb in (train, collect, analyze, compare, report, inspect, export, watch):
+for _verb in (train, collect, analyze, detect, compare, report, inspect, export, watch):
     app.command(_verb.__name__)(guarded(_verb))
 app.command("list")(guarded(list_names))
 

@@ -57,7 +57,14 @@ def merged_tables(
             {"key": item.key, "readings": readings_as_text(found)} for item in controls if (found := item.findings())
         ],
     }
-    return {name: _union(getattr(earlier, name, []), new[name], _IDENTITY[name]) for name in new}
+    return {name: joined_records(name, earlier, new[name]) for name in new}
+
+
+def joined_records(table: str, earlier: Analysis | None, records: Records) -> Records:
+    """Returns a small table's earlier records and the new ones, which take the place of those that they renew."""
+    identity = _IDENTITY[table]
+    both = (*getattr(earlier, table, []), *records)
+    return list({tuple(record[key] for key in identity): record for record in both}.values())
 
 
 def merged_arrays(
@@ -78,7 +85,3 @@ def merged_arrays(
             for layer, arrays in source.items():
                 layers.setdefault(layer, {}).update(arrays)
         yield (*key, layers)
-
-
-def _union(old: Records, new: Records, identity: Sequence[str]) -> Records:
-    return list({tuple(record[key] for key in identity): record for record in (*old, *new)}.values())

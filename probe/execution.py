@@ -32,6 +32,11 @@ def run(function: Callable[[Item], Result], items: Sequence[Item], workers: int 
     yield from Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
 
 
+def usable_cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _on_share(function: Callable[[Item], Result], item: Item, threads: int) -> Result:
     import torch
 

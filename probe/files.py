@@ -50,6 +50,15 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
+def digest_of_file(path: Path) -> str:
+    """Returns the SHA-256 of a file's bytes."""
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            sha.update(block)
+    return sha.hexdigest()
+
+
 def tensor_digest(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> str:
     """Returns the SHA-256 over sorted names, dtypes, shapes and bytes of the arrays, and over the metadata."""
     sha = hashlib.sha256()

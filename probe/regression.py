@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from probe.errors import ConfigurationError
@@ -50,10 +50,12 @@ class Task:
     budget: Budget
     generator: torch.Generator
     """Draws the order of the observations, and nothing else."""
+    counted: Bool[Tensor, "batch out"] | None = None
+    """Which targets count; None: all. The others are no targets, and the losses are means over those that count."""
 
     def loss(self) -> float:
         """Returns the network's mean squared error on all observations."""
-        return mean_squared_error(self.network, self.observations, self.targets)
+        return mean_squared_error(self.network, self.observations, self.targets, self.counted)
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,15 @@ def outputs_on(network: nn.Module, observations: Tensor) -> Float[Tensor, "batch
     return torch.cat([stacked(named_outputs(network, each)) for each in torch.split(observations, _CHUNK)])
 
 
-def mean_squared_error(network: nn.Module, observations: Tensor, targets: Float[Tensor, "batch out"]) -> float:
-    """Returns mean (output - target)^2 over observations and outputs."""
-    return (outputs_on(network, observations).double() - targets).square().mean().item()
+def mean_squared_error(
+    network: nn.Module,
+    observations: Tensor,
+    targets: Float[Tensor, "batch out"],
+    counted: Bool[Tensor, "batch out"] | None = None,
+) -> float:
+    """Returns mean (output - target)^2 over observations and outputs, or over those that count."""
+    squared = (outputs_on(network, observations).double() - targets).square()
+    return (squared if counted is None else squared[counted]).mean().item()
 
 
 def fit_all(tasks: Iterable[Task]) -> Iterator[Curve]:
@@ -111,7 +119,8 @@ def fit(task: Task, given_up: Event | None = None) -> Curve:
     for step, chosen in enumerate(_batches(len(task.observations), budget, task.generator), start=1):
         if given_up is not None and given_up.is_set():
             break
-        take_step(network, task.observations[chosen], task.targets[chosen], optimizer, budget.precision)
+        counted = None if task.counted is None else task.counted[chosen]
+        take_step(network, task.observations[chosen], task.targets[chosen], optimizer, budget.precision, counted)
         if step in marks and step < budget.steps:
             losses.append(task.loss())
     losses.append(task.loss())
@@ -120,15 +129,25 @@ def fit(task: Task, given_up: Event | None = None) -> Curve:
 
 
 def take_step(
-    network: nn.Module, observations: Tensor, targets: Tensor, optimizer: torch.optim.Optimizer, precision: str
+    network: nn.Module,
+    observations: Tensor,
+    targets: Tensor,
+    optimizer: torch.optim.Optimizer,
+    precision: str,
+    counted: Bool[Tensor, "batch out"] | None = None,
 ) -> None:
-    """Makes one step on the mean squared error of a batch."""
+    """Makes one step on the mean squared error of a batch, over the targets that count."""
     optimizer.zero_grad(set_to_none=True)
-    for part, wanted in zip(torch.split(observations, _STEP_CHUNK), torch.split(targets, _STEP_CHUNK), strict=True):
-        with _multiplying(precision, part):
-            outputs = named_outputs(network, part)
-        error = stacked(outputs) - wanted
-        (error.square().mean() * (len(part) / len(observations))).backward()  # type: ignore[no-untyped-call]
+    for start in range(0, len(observations), _STEP_CHUNK):
+        rows = slice(start, start + _STEP_CHUNK)
+        with _multiplying(precision, observations[rows]):
+            outputs = named_outputs(network, observations[rows])
+        error = stacked(outputs) - targets[rows]
+        if counted is None:
+            loss = error.square().mean() * (len(error) / len(observations))
+        else:
+            loss = error[counted[rows]].square().sum() / counted.sum()
+        loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
 
 

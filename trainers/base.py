@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from probe.datasets.environments import EnvironmentSpec
@@ -22,6 +23,21 @@ class ValueTerms:
 
     gamma: float
     scale: float
+
+
+@dataclass(frozen=True)
+class ValueTargets:
+    """Observations, and what a critic is to learn of them now."""
+
+    observations: Tensor
+    """As stored."""
+    actions: Int[Tensor, "batch"] | None
+    """Whose values are meant, of a critic that has a value for each."""
+    targets: Float[Tensor, "batch"]
+
+    def __len__(self) -> int:
+        """Returns how many there are."""
+        return len(self.observations)
 
 
 class NumericalFault(ProbeError):

@@ -12,7 +12,7 @@ from torch.nn.functional import huber_loss, mse_loss
 from probe import policies
 from probe.networks import Network, NetworkSpec
 from probe.trainers.agent import Agent
-from probe.trainers.base import Metrics, ValueTerms, mean_gradient_norms, module_norms
+from probe.trainers.base import Metrics, ValueTargets, ValueTerms, mean_gradient_norms, module_norms
 from probe.trainers.configuration import Configuration
 from probe.trainers.episodes import PLAYED, PlayedEpisodes
 from probe.trainers.mitigations import Mitigation
@@ -164,6 +164,19 @@ class Dqn(Agent):
         following = self._values(self.target, batch.next_observations)
         choosing = self._values(self.network, batch.next_observations) if self.settings.double else following
         return target_values(batch.rewards, batch.discounts, following, choosing)
+
+    def fill(self, decisions: int) -> None:
+        """Plays and stores as many decisions as the replay lacks of a number, and learns nothing."""
+        while len(self.replay) < min(decisions, self.settings.capacity):
+            self._decide(epsilon_at(self.step, self.settings))
+        self.episodes.metrics()  # what ended is no update's
+        self.episodes.restart()
+
+    def value_targets(self, count: int, rng: torch.Generator) -> ValueTargets:
+        """Returns what the critic is to learn of decisions drawn from the replay, as the target network stands."""
+        settings = self.settings
+        batch = self.replay.sample(count, settings.n_step, settings.gamma, rng).to(self.device)
+        return ValueTargets(batch.observations, batch.actions, self._targets(batch))
 
     def _shifted(self, new_episodes: bool) -> None:
         self._current = self.envs.current_observations()

@@ -16,6 +16,8 @@ class PlayedEpisodes:
 
     def __init__(self) -> None:
         """Starts with no episode."""
+        self.ended: tuple[float, ...] = ()
+        """Returns of the episodes that ended in the last update."""
         self._returns: list[float] = []
         self._lengths: list[int] = []
         self._recent: deque[float] = deque(maxlen=_EPISODES)
@@ -31,6 +33,7 @@ class PlayedEpisodes:
         """Returns the values of `PLAYED` for what has been added since the last time."""
         means = [sum(values) / len(values) if values else None for values in (self._returns, self._lengths)]
         self._recent.extend(self._returns)
+        self.ended = tuple(self._returns)
         recent = sum(self._recent) / _EPISODES if len(self._recent) == _EPISODES else None
         self._returns, self._lengths = [], []
         return dict(zip(PLAYED, (*means, recent), strict=True))

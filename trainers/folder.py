@@ -40,6 +40,11 @@ class RunFolder:
         return [_step(path) for path in self.states]
 
     @property
+    def checkpoint_steps(self) -> list[int]:
+        """The steps of the checkpoints, in order."""
+        return sorted(_step(path) for path in (self.path / "checkpoints").glob("step_*.safetensors"))
+
+    @property
     def replay(self) -> Path:
         """Where the rows of a replay are; they belong to the states."""
         return self.path / "state" / "replay"

@@ -12,7 +12,7 @@ from torch import Tensor
 from probe import policies
 from probe.trainers.advantages import generalised_advantages
 from probe.trainers.agent import Agent
-from probe.trainers.base import Metrics, ValueTerms, mean_gradient_norms, module_norms
+from probe.trainers.base import Metrics, ValueTargets, ValueTerms, mean_gradient_norms, module_norms
 from probe.trainers.configuration import Configuration
 from probe.trainers.episodes import PLAYED, PlayedEpisodes
 from probe.trainers.guards import HELD, UNNORMALISED, Warnings, are_even, held, is_beyond
@@ -198,6 +198,26 @@ class Ppo(Agent):
         )
         self._require_finite({"the values": rollout.values, "the advantages": advantages})
         return rollout.flat(advantages)
+
+    def value_targets(self, count: int, rng: torch.Generator) -> ValueTargets:
+        """Returns what the critic is to learn of decisions that are played for it; where it plays on is as before.
+
+        Environments that cannot save their episodes start new ones.
+
+        Args:
+            count: How many, drawn from the first rollouts that are as many.
+            rng: Draws which.
+        """
+        state, played = self.get_state(), []
+        for _ in range(-(-count // self.rollout.actions.numel())):
+            with autocast(self.device.type, self.precision):
+                self._play()
+            batch = self._estimate()
+            played.append((batch.observations.clone(), batch.returns))
+        self.set_state(state)
+        observations, returns = (torch.cat(parts) for parts in zip(*played, strict=True))
+        chosen = torch.randperm(len(returns), generator=rng)[:count].to(self.device)
+        return ValueTargets(observations[chosen], None, returns[chosen])
 
     def _learn(self, batch: Decisions, gradient_norms: bool) -> Metrics:
         """Goes over the batch in shuffled minibatches; returns means over all of them."""

@@ -100,6 +100,10 @@ class Replay:
         """Maps what is stored into files of a folder; nothing has been stored yet."""
         self._log.store_in(folder)
 
+    def borrow(self, folder: Path) -> None:
+        """Reads what another replay has stored in a folder, and never changes it; what is added goes to memory."""
+        self._log.borrow(folder)
+
     def __len__(self) -> int:
         """Returns the number of decisions that can be learnt from."""
         return min(self._log.written, self.rows) * self.environments

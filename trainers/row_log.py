@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int64
@@ -31,12 +31,17 @@ class RowLog:
         self.rows_per_file = max(1, min(rows_per_file, _FILE_BYTES // row.itemsize))
         self.written = 0
         self._folder: Path | None = None
+        self._borrowed = False
         self._files: dict[int, NDArray[Any]] = {}
         self._digests: dict[int, Any] = {}
 
     def store_in(self, folder: Path) -> None:
         """Puts the files into a folder from now on; none has been written yet."""
         self._folder = folder
+
+    def borrow(self, folder: Path) -> None:
+        """Reads another log's files from a folder that stays as it is; what is added goes to memory."""
+        self._folder, self._borrowed = folder, True
 
     def append(self, row: NDArray[Any]) -> None:
         """Adds a row.
@@ -69,7 +74,7 @@ class RowLog:
         needed = {number for each in ranges if each for number in range(each[0] // size, each[-1] // size + 1)}
         for number in self._files.keys() - needed:
             del self._files[number], self._digests[number]
-        if self._folder is not None:
+        if self._folder is not None and not self._borrowed:
             # Not only files that are mapped here: after a resume, some are there for other states.
             names = {_NAME.format(number) for number in needed}
             for path in self._folder.glob(_NAME.replace("{:06d}", "*")):
@@ -101,7 +106,7 @@ class RowLog:
         return (self._folder or Path()) / _NAME.format(number)
 
     def _created(self, number: int) -> NDArray[Any]:
-        if self._folder is None:
+        if self._folder is None or self._borrowed:
             return np.zeros(self.rows_per_file, self.row)
         path, size = self._path(number), self.rows_per_file * self.row.itemsize
         try:
@@ -120,6 +125,7 @@ class RowLog:
         try:
             if self._folder is None:
                 return self._files[number]
-            return np.memmap(self._path(number), self.row, "r+", shape=(self.rows_per_file,))
+            mode: Literal["c", "r+"] = "c" if self._borrowed else "r+"  # c: changes stay in this process
+            return np.memmap(self._path(number), self.row, mode, shape=(self.rows_per_file,))
         except (OSError, ValueError, KeyError) as error:
             raise FileError(f"{self._path(number)}: cannot be read ({error}). Train anew.") from error

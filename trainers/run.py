@@ -1,7 +1,7 @@
 """One training run: updates, logs, checkpoints and states, in an order that survives being killed at any moment."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,24 +13,19 @@ from probe.checkpoints.native import CheckpointMetadata, save
 from probe.datasets.environments.human_scores import has_human_scores, human_normalised
 from probe.errors import FileError
 from probe.trainers import diagnostics
+from probe.trainers.algorithms import make_trainer
 from probe.trainers.base import ActivationCollapse, Metrics, NumericalFault, Trainer, ValueTerms
-from probe.trainers.configuration import Configuration
-from probe.trainers.dqn import Dqn
 from probe.trainers.evaluation import evaluate
 from probe.trainers.folder import RunFolder, keeps
 from probe.trainers.interruption import held_back
 from probe.trainers.lock import FolderLock
 from probe.trainers.logs import Logs
-from probe.trainers.mitigations import Combination, make_mitigation
+from probe.trainers.mitigations import make_mitigation
 from probe.trainers.monitoring import ActivationMonitor
-from probe.trainers.ppo import Ppo
 from probe.trainers.record import RunRecord
 from probe.trainers.schedule import period_ended
 from probe.trainers.streams import derived_seed
-from probe.trainers.supervised import Supervised
 
-_TRAINERS: dict[str, Callable[[Configuration, Combination, int, str, str], Trainer]]
-_TRAINERS = {"dqn": Dqn, "ppo": Ppo, "supervised": Supervised}
 _SPEED = "speed/steps_per_second"
 _NORMALISED = "return/test_human_normalised"
 _VALUES = ("value/test_bias", "value/test_explained_variance")
@@ -82,10 +77,7 @@ class TrainingRun:
         compute = configuration.compute
         torch.set_num_threads(compute.threads)
         mitigation = make_mitigation(self.record.method, configuration.mitigation)
-        make_trainer = _TRAINERS[configuration.algorithm]
-        self.trainer: Trainer = make_trainer(
-            configuration, mitigation, self.record.seed, compute.device, compute.precision
-        )
+        self.trainer: Trainer = make_trainer(configuration, mitigation, self.record.seed)
         if self.trainer.replay is not None:
             self.trainer.replay.store_in(self.folder.replay)
         self._tested = (f"{self.trainer.score}/test", *(_VALUES if self._value_terms else ()))

@@ -40,7 +40,7 @@ class ReportFigure(ABC):
     caution: ClassVar[str]
     """What it does not mean."""
 
-    reads: ClassVar[Literal["analyses", "logs"]] = "analyses"
+    reads: ClassVar[Literal["analyses", "detections", "logs"]] = "analyses"
     """Figures of analyses are drawn once an observation set."""
 
     @abstractmethod

@@ -156,7 +156,9 @@ class Material:
             for entry in analysis.layers:
                 layers.setdefault(entry["checkpoint"], {})[entry["label"]] = entry["layer"]
             pairs = zip(analysis.rows["checkpoint"], analysis.rows["data"], self._in_view(analysis.rows), strict=True)
-            for checkpoint, data in dict.fromkeys((c, d) for c, d, inside in pairs if inside and c in of):
+            sets = {entry["digest"] for entry in analysis.data}
+            measured = ((c, d) for c, d, inside in pairs if inside and c in of and d in sets)
+            for checkpoint, data in dict.fromkeys(measured):
                 entry = of[checkpoint]
                 name = self.series[entry["run"], entry["method"]]
                 place = (int(entry["seed"]), int(entry["step"]))

@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from probe.detection.words import HEADER, NOTE, OFFLINE_HEADER, OFFLINE_NOTE, table, title, verdict_line
 from probe.figures import Material
 from probe.figures.names import step_name
 from probe.recovery import LEVELS
+from probe.report.detections import detections_of, offline_rows
 from probe.report.diagnosis import diagnosis_rows, meanings
 from probe.report.images import Drawn, Skipped
 from probe.report.overview import Entry, findings
@@ -45,6 +47,7 @@ def page(
         _warnings(material),
         _findings(material),
         _diagnosis(material),
+        _detections(material),
         _overview(entries),
         _recovery(material),
         *map(_figure, drawn),
@@ -112,6 +115,19 @@ def _diagnosis(material: Material) -> str:
     told = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in meanings(material).items())
     header = ("Series", "Diagnosis at the last checkpoint", "Evidence")
     return "<h2>Diagnosis</h2>\n" + _table(header, rows) + (f"\n<dl>{told}</dl>" if told else "")
+
+
+def _detections(material: Material) -> str:
+    parts = []
+    for each in detections_of(material):
+        words = f"<p>{escape(title(each))}</p>\n<p><strong>{escape(verdict_line(each))}</strong></p>"
+        parts.append(f"{words}\n{_table(HEADER, table(each), numbers=range(1, len(HEADER)))}")
+    if parts:
+        parts.append(f'<p class="soft">{escape(NOTE)}</p>')
+    if offline := offline_rows(material):
+        parts.append(_table(OFFLINE_HEADER, offline, numbers=range(1, len(OFFLINE_HEADER) - 1)))
+        parts.append(f'<p class="soft">{escape(OFFLINE_NOTE)}</p>')
+    return "\n".join(["<h2>Plasticity injection as a detector</h2>", *parts]) if parts else ""
 
 
 def _overview(entries: Sequence[Entry]) -> str:

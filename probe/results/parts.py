@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,13 @@ class PartStore:
             return arrays, json.loads(text["metadata"])
         except (OSError, SafetensorError, KeyError, json.JSONDecodeError):
             return None
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Removes parts, and the folder with the last one."""
+        for key in keys:
+            (self.folder / f"{key}{_SUFFIX}").unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
 
     def clear(self) -> None:
         """Removes the folder."""

@@ -1,16 +1,15 @@
 """Plasticity injection, in the form of the paper."""
 
-from typing import Literal
-
 import torch
 
 from probe.injection import find_cut
 from probe.inputs import blank_observation
 from probe.networks import build
 from probe.trainers.base import Trainer
+from probe.trainers.injecting import HeadMoments, inject_agent
 from probe.trainers.mitigations.base import register
 from probe.trainers.mitigations.intervening import AtMoments, MomentSettings
-from probe.trainers.moments import adopt_parameters, reset_moments
+from probe.trainers.moments import reset_moments
 
 
 @register("injection")
@@ -29,7 +28,7 @@ class PlasticityInjection(AtMoments):
 
         cut: str = ""
         """Stage of a module from which on it is injected, such as `encoder.dense`; empty: the last hidden layer."""
-        head_moments: Literal["fresh", "copy"] = "fresh"
+        head_moments: HeadMoments = "fresh"
         """Whether theta1' begins without moments, or with those of the parameters that it replaces."""
         reset_moments: bool = False
         """Whether the moments of everything are forgotten, as in an ablation of the paper."""
@@ -54,16 +53,7 @@ class PlasticityInjection(AtMoments):
         """Injects."""
         fresh = build(agent.network.spec, rng)
         settings = self.settings
-        for network in (agent.network, *agent.copies):
-            network.inject(self._cut, fresh, agent.step, settings.all_learn)
-        for copied in agent.copies:
-            copied.requires_grad_(False)
-        stages = [stage for listed in agent.network.branch(self._cut).values() for stage in listed]
-        learning = [parameter for stage in stages for parameter in stage.parameters()]
-        if settings.all_learn:
-            adopt_parameters(optimizer, agent.network)
-        if settings.head_moments == "fresh":
-            reset_moments(optimizer, learning)
+        learning = inject_agent(agent, optimizer, self._cut, fresh, settings.head_moments, settings.all_learn)
         if settings.reset_moments:
             reset_moments(optimizer, list(agent.network.parameters()))
         self.record(agent, sum(parameter.numel() for parameter in learning), cut=self._cut)

@@ -23,11 +23,12 @@ from probe.figures.spectrum import normalised
 from probe.figures.spectrum_cumulative import cumulative
 from probe.figures.style import looks
 from probe.results import open_analysis
+from tests.probe.figures.detected import write_detection
 from tests.probe.figures.synthetic import write_synthetic_analysis, write_synthetic_run
 
 NAMES = (
-    "returns", "dormancy", "dead_units", "overlap", "fau", "effective_rank", "spectrum", "spectrum_cumulative",
-    "activation_rate",
+    "returns", "detection", "dormancy", "dead_units", "overlap", "fau", "effective_rank", "spectrum",
+    "spectrum_cumulative", "activation_rate",
 )  # fmt: skip
 
 
@@ -48,6 +49,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Material:
 
 def material(folder: Path, methods: tuple[str, ...] = ("baseline", "specnorm"), **settings: object) -> Material:
     path = write_synthetic_analysis(folder / "a.h5", methods=methods, **settings)  # type: ignore[arg-type]
+    write_detection(path, {"actor": 0.1, "critic": 1.0})
     runs = [write_synthetic_run(folder / method / f"seed{seed}", method, seed) for method in methods for seed in (0, 1)]
     return Material((open_analysis(path),), tuple(open_log(run) for run in runs))
 
@@ -202,7 +204,7 @@ def test_with_fewer_samples_than_units_there_is_no_rank(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_data_there_is_a_reason_and_no_figure(name: str) -> None:
-    with pytest.raises(NothingToDraw, match=r"Run `probe analyze`|`probe report RUN \.\.\.`"):
+    with pytest.raises(NothingToDraw, match=r"Run `probe analyze`|`probe report RUN \.\.\.`|`probe detect RUN"):
         draw(name, Material())
 
 
