@@ -20,11 +20,11 @@ _SUFFIX = ".safetensors"
 
 
 class PartStore:
-    """The folder `<out>.parts` beside an analysis file."""
+    """A folder beside an analysis file: `<out>.parts`, or of another name for what is not `probe analyze`'s."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, name: str = "parts") -> None:
         """Names the folder; it is made by the first `save`."""
-        self.folder = out.with_name(out.name + ".parts")
+        self.folder = out.with_name(f"{out.name}.{name}")
 
     def save(self, key: str, arrays: dict[str, NDArray[Any]], metadata: dict[str, Any]) -> None:
         """Writes one part.

@@ -15,7 +15,7 @@ from probe.results import Analysis, Row, open_analysis, write_analysis
 from probe.results.parts import PartStore
 from probe.results.rows import NONE, columns_of
 from probe.trainers.detect.design import INJECTED, Design
-from probe.trainers.detect.running import ArmJob, Point
+from probe.trainers.detect.running import ARMS, ArmJob, Point
 from probe.versions import package_versions
 
 TABLES = ("checkpoints", "data", "probes", "layers", "examinations", "controls")
@@ -75,7 +75,7 @@ def write_detections(
     write_analysis(out, merged_rows(earlier, rows), tables, arrays, package_versions(), activations)
     if earlier is not None:
         earlier.close()
-    PartStore(out).remove([job.key for job in arms])
+    PartStore(out, ARMS).remove([job.key for job in arms])
     return open_analysis(out)
 
 

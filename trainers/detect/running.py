@@ -23,6 +23,8 @@ STRETCHES = 20
 """Points of a return curve."""
 THREADS = 1
 """PyTorch's, of an arm: what it computes must not follow from how many others run."""
+ARMS = "arms"
+"""What the folder of finished arms is named after: `probe analyze` clears its own and leaves these."""
 _POINTS = ("initial", "quarter", "half", "final")
 
 
@@ -60,13 +62,13 @@ class ArmJob:
 
     def points(self) -> list[Point] | None:
         """Reads what the arm came to; None where it was not run."""
-        part = PartStore(self.out).load(self.key)
+        part = PartStore(self.out, ARMS).load(self.key)
         return None if part is None else [Point(**each) for each in part[1]["points"]]
 
     def save(self, points: Sequence[Point]) -> None:
         """Writes what the arm came to."""
         described: dict[str, Any] = {"points": [asdict(each) for each in points]}
-        PartStore(self.out).save(self.key, {}, described)
+        PartStore(self.out, ARMS).save(self.key, {}, described)
 
 
 def run_arm(job: ArmJob) -> ArmJob:

@@ -11,6 +11,7 @@ from probe.detection import read_detections
 from probe.detection.verdict import MEASURES
 from probe.errors import ConfigurationError, UnknownNameError
 from probe.results import Analysis, open_analysis
+from probe.results.parts import PartStore
 from probe.trainers.detect import planning
 from probe.trainers.detect.planning import Detections, plan_detections
 from probe.trainers.detect.running import ArmJob, run_arm
@@ -37,10 +38,11 @@ def test_what_was_run_is_not_run_again_and_more_seeds_join(path: Path, tmp_path:
     first = planned(path, out, [0])
     half = first.missing[:2]
     assert [job.arm for job in first.run(half, workers=1)] == ["control", "moment-reset"]
+    PartStore(out).clear()  # as `probe analyze` does when it has written the same file
     ran, analysis = completed(planned(path, out, [0]))
     analysis.close()
     assert [job.arm for job in ran] == ["injected"]
-    assert not (tmp_path / "detect.h5.parts").exists()
+    assert not (tmp_path / "detect.h5.arms").exists()
     ran, analysis = completed(planned(path, out, [0, 1]))
     assert {job.seed for job in ran} == {1} and len(ran) == 3
     (found,) = read_detections(analysis.rows, analysis.probes)
