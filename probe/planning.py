@@ -10,7 +10,8 @@ from probe.assembly import merged_arrays, merged_rows, merged_tables
 from probe.capture import Activations, check_activations
 from probe.checkpoints import Series
 from probe.checkpoints.base import Checkpoint
-from probe.errors import ConfigurationError, FileError
+from probe.earlier import existing, refuse_what_cannot_join
+from probe.errors import FileError
 from probe.examination import ProbeItem, controls, examine, pieces, probe_items, readings_of_text, set_items
 from probe.execution import run
 from probe.inputs import blank_observation
@@ -198,8 +199,8 @@ def plan(
     if declared:
         check_activations(declared, [each.checkpoints[0].network() for each in series])
     earlier = existing(out)
-    if earlier is not None and earlier.activations != declared:
-        _refuse_other_declaration(earlier)
+    if earlier is not None:
+        refuse_what_cannot_join(earlier, series, declared)
     refuse_comparisons(probes, data)
     items: list[WorkItem] = []
     examinations: list[ProbeItem] = []
@@ -226,28 +227,10 @@ def plan(
     return Plan(series, data, probes, out, layers, samples, declared, items, new, kept)
 
 
-def existing(out: Path) -> Analysis | None:
-    """Opens the analysis at `out`; None where there is nothing.
-
-    Raises:
-        FileError: something else is there.
-    """
-    return open_analysis(out) if out.exists() else None
-
-
 def _work(
     checkpoint: Checkpoint, data: ObservationSet, samples: int | None, out: Path, activations: Activations
 ) -> WorkItem:
     return WorkItem(checkpoint, data, data.digest, samples, out, tuple(activations.items()))
-
-
-def _refuse_other_declaration(earlier: Analysis) -> NoReturn:
-    used = " ".join(f"--activation {name}={function}" for name, function in earlier.activations.items())
-    earlier.close()
-    raise ConfigurationError(
-        f"{earlier.path} was made {f'with {used}' if used else 'without --activation'}, and another declaration is "
-        "another measurement. Give the same, or another --out."
-    )
 
 
 def _stored(item: WorkItem, data: ObservationSet, earlier: Analysis | None) -> Measurement | None:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from probe.earlier import existing
 from probe.errors import ConfigurationError
 from probe.modules import ModuleMap
 from probe.monitor.live import FORMAT, LiveCheckpoint
-from probe.planning import existing
 from probe.results.parts import PartStore
 from probe.results.writing import KEY_LENGTH
 

@@ -52,13 +52,15 @@ def test_rows_are_what_hooks_on_the_agent_give(
                 assert rows["module"][:][at].tolist() == [layer.split(".")[0].encode()]
 
 
-def test_a_second_run_measures_nothing_unless_the_network_is_another(
+def test_a_second_run_measures_nothing_and_another_network_takes_another_file(
     probe: Invoke, series: Path, data: Path, tmp_path: Path
 ) -> None:
-    arguments = ("analyze", series, "--data", data, "--out", tmp_path / "a.h5")
-    probe(*arguments)
-    assert "Nothing new to measure" in probe(*arguments).error
-    assert "5/5 checkpoints" in probe(*arguments, "--model-args", "activation=relu").error
+    arguments = ("analyze", series, "--data", data, "--out")
+    probe(*arguments, tmp_path / "a.h5")
+    assert "Nothing new to measure" in probe(*arguments, tmp_path / "a.h5").error
+    refused = probe(*arguments, tmp_path / "a.h5", "--model-args", "activation=relu")
+    assert refused.code == 2 and "as another network" in refused.error and "Give another --out." in refused.error
+    assert "5/5 checkpoints" in probe(*arguments, tmp_path / "b.h5", "--model-args", "activation=relu").error
 
 
 def test_modules_are_overridden(probe: Invoke, series: Path) -> None:

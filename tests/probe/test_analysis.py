@@ -141,6 +141,17 @@ def test_nan_weights_in_one_checkpoint_leave_the_others_alone(tmp_path: Path, fi
         assert set(whole["status"]) == {"ok"} and not np.isnan(whole["value"]).any()
 
 
+def test_another_checkpoint_at_the_same_step_does_not_join(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    run = write_series(tmp_path / "run")
+    out = tmp_path / "a.h5"
+    analyze(run, files[1], out).close()
+    before = out.read_bytes()
+    spoil(run, open_series([run])[0].checkpoints[1].step)
+    with pytest.raises(ConfigurationError, match=r"with other contents or as another network .* Give another --out"):
+        analyze(run, files[1], out)
+    assert out.read_bytes() == before
+
+
 def test_fewer_samples_than_features_give_no_rank_but_a_status(tmp_path: Path, files: tuple[Path, Path]) -> None:
     few = write_observations(tmp_path / "few.h5", samples=WIDTH - 1)
     with analyze(files[0], few, tmp_path / "a.h5") as analysis:

@@ -9,7 +9,7 @@ from typing import Any
 from probe.assembly import joined_records, merged_arrays, merged_rows
 from probe.detection import NAME, Detection, read_detections
 from probe.detection.verdict import Comparison
-from probe.planning import existing
+from probe.earlier import existing
 from probe.probes.base import Status
 from probe.results import Analysis, Row, open_analysis, write_analysis
 from probe.results.parts import PartStore
