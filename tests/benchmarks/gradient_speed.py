@@ -67,8 +67,8 @@ def _measured() -> None:
     for name, base, target in (
         ("forward and backward", "forward", None),
         ("forward and a backward a loss", "forward and backward", None),
-        ("gradient probes", "forward and backward", None),
-        ("gradient probes", "forward and a backward a loss", 1.5),
+        ("gradient probes", "forward and backward", 1.5),
+        ("gradient probes", "forward and a backward a loss", None),
         ("pre-activation probes", "forward", None),
         ("default and pre-activation probes", "forward", 2.5),
     ):
