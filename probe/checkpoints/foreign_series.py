@@ -42,6 +42,11 @@ class _Placed:
     def name(self) -> str:
         return self.checkpoint.path.name
 
+    @property
+    def is_best(self) -> bool:
+        """Whether the name says that this is the run's best, as callbacks for evaluation write it."""
+        return "best" in _stem(self.checkpoint.path).lower()
+
 
 def foreign_series(groups: Sequence[Named], hints: Hints) -> list[Series]:
     """Opens the series of other libraries.
@@ -147,11 +152,21 @@ def _normalisations(
 
 
 def _without_copies(placed: Sequence[_Placed]) -> tuple[list[_Placed], tuple[str, ...]]:
-    """Leaves out `best_model`, `last` and the like where they are at the step of a file that says its step."""
+    """Leaves out `best_model`, `last` and the like where they are at the step of a file that says its step.
+
+    A run's best and its last may also both say none, and be at the same one: then the best is left out.
+    """
     numbered = {each.step: each.name for each in placed if each.numbered}
-    copies = [each for each in placed if not each.numbered and each.step in numbered]
-    kept = [each for each in placed if each not in copies]
-    return kept, tuple(f"{each.name} is left out: {numbered[each.step]} is at its step, too" for each in copies)
+    others = {each.step: each.name for each in placed if not each.is_best}
+    kept, remarks = [], []
+    for each in placed:
+        same = {**others, **numbered} if each.is_best else numbered
+        at_its_step = None if each.numbered else same.get(each.step)
+        if at_its_step is None:
+            kept.append(each)
+        else:
+            remarks.append(f"{each.name} is left out: {at_its_step} is at its step, too")
+    return kept, tuple(remarks)
 
 
 def _runs(groups: Sequence[Named], hints: Hints) -> list[tuple[str, str, int | None]]:

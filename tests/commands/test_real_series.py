@@ -2,9 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,11 +12,11 @@ from torch import Tensor
 from probe import analyze, open_observations, open_series
 from probe.checkpoints import Hints
 from probe.observations import ObservationSet
-from probe.results import Analysis
+from tests.commands.hooked_numbers import assert_numbers_of_hooks
 from tests.commands.invoke import Invoke
 from tests.probe.checkpoints import cleanrl_run
 from tests.probe.checkpoints.agents import MlpAgent
-from tests.probe.checkpoints.outputs import hooked
+from tests.probe.checkpoints.outputs import hooked, outputs_of
 
 CHECKPOINTS = 5
 ENVIRONMENTS = {"ppo": "CartPole-v1", "sac": "Pendulum-v1", "pong": "atari:Pong", "cleanrl": "CartPole-v1"}
@@ -51,20 +50,6 @@ def layers_of_the_library(name: str, path: Path, data: ObservationSet) -> dict[s
     return hooked(policy, lambda: policy(given, deterministic=True))
 
 
-def numbers_of_hooks(output: Tensor) -> dict[str, float]:
-    by_unit = output.transpose(0, 1).flatten(1) if output.ndim == 4 else output.T
-    scores = by_unit.abs().double().mean(1)
-    dormant = (scores <= 0.1 * scores.mean()).double().mean().item()
-    return {"dormant_fraction": dormant, "fau": (by_unit > 0).double().mean().item()}
-
-
-def rows_of(analysis: Analysis, step: int) -> Iterator[tuple[str, str, float]]:
-    for row in analysis.row_list():
-        wanted = row.metric == "fau" or (row.metric == "dormant_fraction" and row.threshold == pytest.approx(0.1))
-        if wanted and row.aggregation == "layer" and row.step == step:
-            yield row.layer, row.metric, row.value
-
-
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_numbers_are_those_of_hooks_in_the_library(name: str, tmp_path: Path, probe: Invoke) -> None:
     folder, file = tmp_path / "logs" / "run_1", tmp_path / "o.h5"
@@ -81,10 +66,7 @@ def test_numbers_are_those_of_hooks_in_the_library(name: str, tmp_path: Path, pr
     with analyze(folder, file, probes=["dormancy", "fau"]) as analysis:
         for checkpoint in series.checkpoints:
             layers = layers_of_the_library(name, checkpoint.path, data)
-            found: dict[str, dict[str, Any]] = {}
-            for layer, metric, value in rows_of(analysis, checkpoint.step):
-                found.setdefault(layer, {})[metric] = pytest.approx(value, abs=1e-6)
-            assert {layer: numbers_of_hooks(output) for layer, output in layers.items()} == found
+            assert_numbers_of_hooks(analysis, checkpoint.step, layers)
 
 
 def test_each_checkpoint_plays_for_itself(tmp_path: Path, probe: Invoke) -> None:
@@ -108,9 +90,10 @@ def test_lightnings_own_folder_is_analyzed(tmp_path: Path, probe: Invoke) -> Non
     assert probe("collect", "CartPole-v1", "--out", tmp_path / "o.h5", "--samples", 60).code == 0
     (batch,) = open_observations(tmp_path / "o.h5").batches(60)
     with analyze(tmp_path / "lightning_logs", tmp_path / "o.h5", hints=Hints(model=f"{code}:Module")) as analysis:
-        for path in tmp_path.rglob("epoch*.ckpt"):
+        paths = list(tmp_path.rglob("epoch*.ckpt"))
+        assert len(paths) == CHECKPOINTS
+        for path in paths:
             module = lightning_run.Module.load_from_checkpoint(path)
-            hidden = torch.relu(module.net.fc1(batch))
-            step = torch.load(path)["global_step"]
-            found = {metric: value for layer, metric, value in rows_of(analysis, step) if layer == "net:relu"}
-            assert found == pytest.approx(numbers_of_hooks(hidden.detach()), abs=1e-6)
+            hidden = {"net:relu": module.net.fc1, "net:relu#2": module.net.fc2}
+            rectified = {name: given.relu() for name, given in outputs_of(hidden, partial(module, batch)).items()}
+            assert_numbers_of_hooks(analysis, torch.load(path)["global_step"], rectified)

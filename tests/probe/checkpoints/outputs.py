@@ -1,6 +1,6 @@
 """What every nonlinearity of a network gives out, by PyTorch's own hooks and by ours."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,13 +12,18 @@ from probe.checkpoints import Checkpoint
 
 
 def hooked(network: nn.Module, run: Callable[[], Any]) -> dict[str, Tensor]:
-    """Returns the output of each module that is an activation, by a hook on it."""
+    """Returns the output of each module that is an activation."""
+    return outputs_of({path: each for path, each in network.named_modules() if is_activation(each)}, run)
+
+
+def outputs_of(modules: Mapping[str, nn.Module], run: Callable[[], Any]) -> dict[str, Tensor]:
+    """Returns what each of some modules gave out, those that ran and in that order, by a hook on it."""
     seen: dict[str, Tensor] = {}
 
-    def keep(path: str) -> Callable[..., None]:
-        return lambda _, __, output: seen.update({path: output.detach().clone()})
+    def keep(name: str) -> Callable[..., None]:
+        return lambda _, __, output: seen.update({name: output.detach().clone()})
 
-    handles = [each.register_forward_hook(keep(p)) for p, each in network.named_modules() if is_activation(each)]
+    handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
     with torch.no_grad():
         run()
     for handle in handles:

@@ -79,6 +79,17 @@ def test_a_file_alone_needs_no_step(tmp_path: Path) -> None:
     assert open_checkpoint(write(tmp_path / "final.pt")).step == 0
 
 
+def test_of_a_runs_best_and_its_last_at_one_step_the_last_is_kept(tmp_path: Path) -> None:
+    for name in ("best_model.pt", "final.pt"):
+        write(tmp_path / name, global_step=7)
+    (series,) = open_series([tmp_path])
+    assert [each.path.name for each in series.checkpoints] == ["final.pt"]
+    assert series.checkpoints[0].notes() == ("best_model.pt is left out: final.pt is at its step, too",)
+    write(tmp_path / "other.pt", global_step=7)
+    with pytest.raises(FileError, match=r"final\.pt and other\.pt are both at step 7"):
+        open_series([tmp_path])
+
+
 MIXED = {
     "no step": (("agent_100.pt", "final.pt"), "of final.pt says a step"),
     "two at one step": (("seed0_step5.pt", "step_5.pt"), "several runs are mixed"),
