@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from probe.arrays import NDArray
 from probe.checkpoints.base import Checkpoint
-from probe.errors import UnknownNameError
+from probe.errors import ShapeError, UnknownNameError
 from probe.observations import ObservationSet
 
 
@@ -25,6 +25,9 @@ def network_inputs(
     """Yields what a checkpoint's network is given of a set: `samples` observations, spread evenly, as it takes them.
 
     Critics of state and action get the stored actions where the set has such ones, else the actor's own.
+
+    Raises:
+        ShapeError: the network cannot run on what the set holds.
     """
     total = observations.samples if samples is None else min(samples, observations.samples)
     actions = _actions(checkpoint, observations)
@@ -32,20 +35,46 @@ def network_inputs(
     for batch in observations.batches(batch_size, total):
         rows = np.arange(start, start + len(batch)) * observations.samples // total
         start += len(batch)
-        prepared = checkpoint.prepare(batch)
-        yield prepared if actions is None else checkpoint.with_actions(prepared, torch.from_numpy(actions[rows]))
+        beside = None if actions is None else torch.from_numpy(actions[rows])
+        yield checkpoint.prepare(batch) if beside is None else checkpoint.with_actions(batch, beside)
+
+
+def blank_input(checkpoint: Checkpoint, observations: ObservationSet) -> Tensor:
+    """Returns one observation of zeros of a set, and where it needs one an action, as a checkpoint's network takes it.
+
+    Raises:
+        ShapeError: the network cannot run on what the set holds.
+    """
+    blank = blank_observation(observations.observation_shape)
+    if not checkpoint.needs_actions:
+        return checkpoint.prepare(blank)
+    actions = _actions(checkpoint, observations.of(checkpoint.digest))
+    assert actions is not None  # they are needed
+    return checkpoint.with_actions(blank, torch.zeros(1, *actions.shape[1:]))
 
 
 def _actions(checkpoint: Checkpoint, observations: ObservationSet) -> NDArray[Any] | None:
-    """Returns the stored actions that a checkpoint's critics take."""
-    if checkpoint.action_shape is None:
+    """Returns the stored actions that a checkpoint's network takes.
+
+    Raises:
+        ShapeError: it needs some, and the set has none that are continuous.
+    """
+    needed = checkpoint.needs_actions
+    if checkpoint.action_shape is None and not needed:
         return None
     try:
         stored = observations.column("actions")
     except UnknownNameError:
-        return None
-    fits = stored.shape[1:] == checkpoint.action_shape and stored.dtype.kind == "f"
-    return stored.astype(np.float32) if fits else None
+        stored = None
+    if stored is not None and stored.dtype.kind == "f" and (needed or stored.shape[1:] == checkpoint.action_shape):
+        return stored.reshape(len(stored), -1).astype(np.float32) if needed else stored.astype(np.float32)
+    if needed:
+        held = "no actions" if stored is None else f"actions of {stored.dtype} {stored.shape[1:]}"
+        raise ShapeError(
+            f"{checkpoint.path}: its network takes a state and an action, and {observations.path} holds {held}. "
+            "Continuous actions are expected, one for each observation: `probe collect`, or an .npz with `actions`."
+        )
+    return None
 
 
 @torch.no_grad()

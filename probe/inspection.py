@@ -13,6 +13,7 @@ from probe.checkpoints import Hints, Series, is_checkpoint, open_checkpoint, ope
 from probe.checkpoints.base import NONE
 from probe.checkpoints.native import NativeCheckpoint, read_header
 from probe.errors import FileError, ProbeError
+from probe.inputs import blank_observation
 from probe.layers import check_modules, hidden_layers
 from probe.modules import ModuleMap
 from probe.recorded import is_recorded
@@ -146,8 +147,9 @@ def _checkpoint(path: Path, verify: bool, hints: Hints | None) -> Description:
         "modules": ", ".join(modules.names),
     }
     if shape is not None:
-        check_modules([checkpoint], shape)
-        facts["nonlinearities"] = _counted(modules, [each.layer for each in hidden_layers(checkpoint, shape)])
+        blank = checkpoint.prepare(blank_observation(shape))
+        check_modules([(checkpoint, blank)])
+        facts["nonlinearities"] = _counted(modules, [each.layer for each in hidden_layers(checkpoint, blank)])
     return Description("checkpoint", facts, [_changed(path)] if verify and not checkpoint.verify() else [])
 
 

@@ -21,12 +21,8 @@ class Hidden:
 
 
 @torch.no_grad()
-def hidden_layers(checkpoint: Checkpoint, shape: tuple[int, ...]) -> list[Hidden]:
-    """Runs the network on one blank observation of a shape and returns its hidden layers, in call order.
-
-    Raises:
-        ShapeError: the network takes no such observation.
-    """
+def hidden_layers(checkpoint: Checkpoint, given: Tensor) -> list[Hidden]:
+    """Runs the network on a batch as it takes them and returns its hidden layers, in call order."""
     found: list[Hidden] = []
 
     def note(layer: Layer, output: Tensor, _: Tensor | None) -> None:
@@ -34,24 +30,26 @@ def hidden_layers(checkpoint: Checkpoint, shape: tuple[int, ...]) -> list[Hidden
 
     network = checkpoint.network()
     with capture(network, note) as outputs:
-        network(checkpoint.prepare(blank_observation(shape)))
+        network(given)
     return [each for each in found if each.layer.id not in outputs.layers]
 
 
-def check_modules(checkpoints: Iterable[Checkpoint], shape: tuple[int, ...]) -> None:
+def check_modules(checkpoints: Iterable[tuple[Checkpoint, Tensor]]) -> None:
     """Refuses what a user said of modules where it means nothing in any of the networks.
+
+    Args:
+        checkpoints: Each with a batch as its network takes them.
 
     Raises:
         ConfigurationError: there is such a pattern.
-        ShapeError: a network takes no observation of that shape.
     """
     chosen: dict[str, Sequence[str]] = {}
     layers: list[str] = []
     paths: list[str] = []
-    for each in checkpoints:
+    for each, given in checkpoints:
         if each.modules.chosen:
             chosen |= each.modules.chosen
-            layers += [hidden.layer.id for hidden in hidden_layers(each, shape)]
+            layers += [hidden.layer.id for hidden in hidden_layers(each, given)]
             paths += [path for path, _ in each.network().named_modules() if path]
     check_chosen(chosen, layers, paths)
 
@@ -59,4 +57,7 @@ def check_modules(checkpoints: Iterable[Checkpoint], shape: tuple[int, ...]) -> 
 def widest_hidden(checkpoint: Checkpoint) -> int:
     """Returns the units of the widest hidden layer; 0 where the checkpoint does not tell what its network takes."""
     shape = checkpoint.observation_shape
-    return 0 if shape is None else max((each.units for each in hidden_layers(checkpoint, shape)), default=0)
+    if shape is None:
+        return 0
+    found = hidden_layers(checkpoint, checkpoint.prepare(blank_observation(shape)))
+    return max((each.units for each in found), default=0)

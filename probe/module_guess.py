@@ -25,19 +25,22 @@ _AFTER = re.compile(r"[:#].*|_(input_)?(relu|tanh|elu|gelu|silu|leaky_relu)(?=$|
 class GuessedModules(ModuleMap):
     """Modules that are told from the names in a layer's id."""
 
+    otherwise: str = ENCODER
+    """The module of what no name tells."""
+
     def told(self, layer: str) -> str:
         """Returns the module of a layer of which nothing else is said."""
-        return module_named(layer)
+        return module_named(layer, self.otherwise)
 
 
-def guess_modules(paths: Iterable[str]) -> ModuleMap:
+def guess_modules(paths: Iterable[str], otherwise: str = ENCODER) -> ModuleMap:
     """Returns the modules of a network with submodules at these paths, as Stable-Baselines3 and CleanRL name them."""
-    found = {module_named(path) for path in paths} or {ENCODER}
-    return GuessedModules({module: () for module in (ENCODER, ACTOR, CRITIC) if module in found})
+    found = {module_named(path, otherwise) for path in paths} or {otherwise}
+    return GuessedModules({module: () for module in (ENCODER, ACTOR, CRITIC) if module in found}, otherwise=otherwise)
 
 
-def module_named(path: str) -> str:
-    """Returns the module that a path or a layer's id tells of; what no name tells is encoder.
+def module_named(path: str, otherwise: str = ENCODER) -> str:
+    """Returns the module that a path or a layer's id tells of; what no name tells is encoder, or `otherwise`.
 
     The innermost name that says one decides, so that a critic's own encoder is one; a name that says two says none.
     """
@@ -45,4 +48,4 @@ def module_named(path: str) -> str:
         told = [module for module, names in _NAMES.items() if re.fullmatch(names, part)]
         if len(told) == 1:
             return told[0]
-    return ENCODER
+    return otherwise

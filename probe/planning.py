@@ -14,7 +14,7 @@ from probe.earlier import existing, refuse_what_cannot_join
 from probe.errors import FileError
 from probe.examination import ProbeItem, controls, examine, pieces, probe_items, readings_of_text, set_items
 from probe.execution import run
-from probe.inputs import blank_observation
+from probe.inputs import blank_input
 from probe.layers import check_modules
 from probe.matched import MatchedObservations, refuse_comparisons
 from probe.measurement import Measurement, WorkItem, measure
@@ -204,15 +204,15 @@ def plan(
     refuse_comparisons(probes, data)
     items: list[WorkItem] = []
     examinations: list[ProbeItem] = []
-    for shape in dict.fromkeys(observations.observation_shape for observations in data):
-        check_modules([each.checkpoints[0] for each in series], shape)
+    for observations in data:
+        check_modules((each.checkpoints[0], blank_input(each.checkpoints[0], observations)) for each in series)
     ordered = sorted(data, key=lambda observations: (observations.task, observations.digest))
     for each in series:
         by_set: list[list[WorkItem]] = []
         for observations in ordered:
             work = [_work(checkpoint, observations, samples, out, declared) for checkpoint in each.checkpoints]
             for item in work:
-                item.checkpoint.prepare(blank_observation(observations.observation_shape))
+                blank_input(item.checkpoint, observations)
             items += [item for item in work if not item.done and _stored(item, observations, earlier) is None]
             pooled = not isinstance(observations, MatchedObservations)
             compared = [probe for probe in probes if pooled or probe.needs != "pair"]

@@ -73,10 +73,18 @@ class Checkpoint(ABC):
         """Of a stored action that its critics take beside the observation; None where they take none."""
         return None
 
-    def with_actions(self, prepared: Tensor, actions: Tensor) -> Tensor:
-        """Joins prepared observations and the stored actions that belong to them to what the network takes.
+    @property
+    def needs_actions(self) -> bool:
+        """Whether its network cannot run on observations alone; it takes actions of any shape that it can run on."""
+        return False
 
-        One tensor, so that any probe can cut and join batches; only asked for where there is an `action_shape`.
+    def with_actions(self, batch: Tensor, actions: Tensor) -> Tensor:
+        """Turns stored observations and the actions that belong to them into what the network takes.
+
+        One tensor, so that any probe can cut and join batches; only asked for where it takes actions.
+
+        Raises:
+            ShapeError: they do not fit the network.
         """
         raise NotImplementedError
 

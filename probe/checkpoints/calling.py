@@ -1,10 +1,13 @@
 """Networks that have no `forward`: agents of single-file scripts, which act through a method of their own."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from probe.checkpoints.layout import Inputs, Layout
+from probe.checkpoints.state_action import join_inputs
 from probe.errors import ConfigurationError
 from probe.module_guess import ENCODER, module_named
 
@@ -12,13 +15,21 @@ _METHODS = ("get_action_and_value", "get_action", "act", "get_value")
 """What is called in place of `forward`; the first is CleanRL's, Huang et al. 2022, JMLR 23(274)."""
 
 
-def callable_network(network: nn.Module, source: str) -> nn.Module:
-    """Returns the network, with its acting method for `forward` where it has none, in place.
+def callable_network(network: nn.Module, source: str, layouts: Mapping[Inputs, Layout]) -> nn.Module:
+    """Returns the network as it is called with one tensor, in place.
+
+    One without `forward` acts through a method; one of a state and an action is given both joined.
+
+    Args:
+        network: Any.
+        source: Begins the message.
+        layouts: How observations reach it; may be filled later.
 
     Raises:
         ConfigurationError: it has neither.
     """
     if type(network).forward is not nn.Module.forward:
+        join_inputs(network, layouts)
         return network
     method = next((name for name in _METHODS if callable(getattr(network, name, None))), None)
     if method is None:

@@ -48,6 +48,12 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, 
     return prefix
 
 
+def fitting_prefixes(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
+    """Returns the prefixes under which a state_dict holds a network; `load_tensors` takes the first."""
+    expected = network.state_dict()
+    return [prefix for prefix, each in _prefixed(tensors, expected) if not _mismatch(each, expected).size]
+
+
 def _prefixed(
     tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> Iterator[tuple[str, Mapping[str, Tensor]]]:

@@ -17,19 +17,21 @@ from probe.checkpoints.calling import callable_network
 from probe.checkpoints.chains import recognised
 from probe.checkpoints.content import Content, Policy
 from probe.checkpoints.factory import make_network, source_digest
-from probe.checkpoints.fitting import load_tensors
+from probe.checkpoints.fitting import fitting_prefixes, load_tensors
 from probe.checkpoints.formats import read_content
 from probe.checkpoints.hints import Hints
 from probe.checkpoints.hub import weight_files
-from probe.checkpoints.layout import Layout, Shape, fitted, scaled
+from probe.checkpoints.layout import Inputs, Layout, Shape, fitted, other_shape, scaled
 from probe.checkpoints.normalisation import Normalisation
+from probe.checkpoints.state_action import is_lone_critic, takes_actions
 from probe.errors import FileError, ShapeError, UnknownNameError
-from probe.module_guess import guess_modules
+from probe.module_guess import CRITIC, ENCODER, guess_modules
 from probe.modules import ModuleMap
 
 _ACTIVATION = "activation"
 """The one argument of a network that is inferred."""
 _BLOCK = 1 << 20
+_GIVEN_ACTIONS = "its network of state and action is given the set's actions, as they are"
 _SIDES = (84, 64, 96, 128, 224, 32)
 """Heights and widths that are tried where only the channels of an image are known."""
 
@@ -61,13 +63,13 @@ class ForeignCheckpoint(Checkpoint):
         self.shapes = str(sorted((name, tuple(tensor.shape)) for name, tensor in content.tensors.items()))
         self._known = None if hints.model else content.modules
         self._identity = Identity(path.stem, "", content.seed or 0, content.step or 0)
-        self._layouts: dict[Shape, Layout] = {}
+        self._layouts: dict[Inputs, Layout] = {}
         self._normalisation: Normalisation | None = None
 
     def identify(
         self,
         identity: Identity,
-        layouts: dict[Shape, Layout],
+        layouts: dict[Inputs, Layout],
         normalisation: Normalisation | None = None,
         remarks: tuple[str, ...] = (),
     ) -> None:
@@ -117,8 +119,10 @@ class ForeignCheckpoint(Checkpoint):
     def modules(self) -> ModuleMap:
         """Those that the format knows, else what the names tell; the user's own patterns come before."""
         paths = dict.fromkeys(name.rpartition(".")[0] for name in self.names)
-        known = guess_modules(path for path in paths if path) if self._known is None else self._known
-        return known.with_chosen(self.hints.modules)
+        if self._known is not None:
+            return self._known.with_chosen(self.hints.modules)
+        otherwise = CRITIC if self.needs_actions and is_lone_critic(self._given) else ENCODER
+        return guess_modules((path for path in paths if path), otherwise).with_chosen(self.hints.modules)
 
     @property
     def exploration(self) -> float | None:
@@ -134,15 +138,27 @@ class ForeignCheckpoint(Checkpoint):
         """Of a stored action that critics of SAC, TD3 and their kin take; None of the user's own network."""
         return None if self._behaviour is None else self._behaviour.action_shape
 
-    def with_actions(self, prepared: Tensor, actions: Tensor) -> Tensor:
-        """Joins prepared observations and stored actions to what the network takes."""
+    @cached_property
+    def needs_actions(self) -> bool:
+        """Whether the user's own network takes a state and an action."""
+        return self.hints.model is not None and takes_actions(self._given)
+
+    def with_actions(self, batch: Tensor, actions: Tensor) -> Tensor:
+        """Joins observations and stored actions to what the network takes.
+
+        Raises:
+            ShapeError: the network cannot run on them.
+        """
+        flat = actions.flatten(1)
+        if self.needs_actions:
+            return torch.cat([self._prepared(batch, flat.shape[1]).flatten(1), flat], dim=1)
         assert self._behaviour is not None  # it has an action shape
-        return self._behaviour.with_actions(prepared, actions)
+        return self._behaviour.with_actions(self.prepare(batch), actions)
 
     @cached_property
     def _behaviour(self) -> Policy | None:
         """The policy that the file or its shapes tell."""
-        content = read_content(self.path, self.hints.trust_pickle)
+        content = self._read()
         return None if self.hints.model is not None or content.program is not None else self._policy(content)
 
     def network(self) -> nn.Module:
@@ -152,7 +168,7 @@ class ForeignCheckpoint(Checkpoint):
             FileError: the file does not tell the network, or its tensors do not fit.
             ConfigurationError: the user's factory does not make a network.
         """
-        content = read_content(self.path, self.hints.trust_pickle)
+        content = self._read()
         network = self._without_values(content)
         if network is not content.program:
             load_tensors(network, content.tensors, self.path, self.hints.model or "the network of its own description")
@@ -161,8 +177,7 @@ class ForeignCheckpoint(Checkpoint):
     def fresh(self, seed: int) -> nn.Module | None:
         """Returns the same architecture as its factory or library initialises it, or None where that is unknown."""
         if self.hints.model is not None:
-            content = read_content(self.path, self.hints.trust_pickle)
-            return self._made(content, seed).float().eval()
+            return self._made(self._read(), seed).float().eval()
         network = self.network()
         initialise = getattr(network, "initialise", None)
         if initialise is None:
@@ -176,16 +191,35 @@ class ForeignCheckpoint(Checkpoint):
         Raises:
             ShapeError: the network cannot run on such observations, or how it takes them cannot be told.
         """
-        shape = tuple(batch.shape[1:])
-        if shape not in self._layouts:
-            self._layouts[shape] = self._layout(shape)
-        given = self._layouts[shape].apply(batch)
+        if self.needs_actions:
+            raise ShapeError(
+                f"{self.path}: its network takes a state and an action, so it cannot act. It can be measured on sets "
+                "that hold actions."
+            )
+        return self._prepared(batch, 0)
+
+    def _prepared(self, batch: Tensor, width: int) -> Tensor:
+        """Returns the batch as the network takes it beside actions of so many numbers."""
+        inputs = tuple(batch.shape[1:]), width
+        if inputs not in self._layouts:
+            self._layouts[inputs] = self._layout(inputs)
+        given = self._layouts[inputs].apply(batch)
         return given if self._normalisation is None else self._normalisation.apply(given)
 
     def notes(self, shape: Shape | None = None) -> tuple[str, ...]:
         """Returns what was assumed, for observations of a shape, as sentences."""
-        assumed = self._layouts[shape].assumed if shape in self._layouts else ()
-        return (*self.remarks, *assumed)
+        assumed = [each for (known, _), layout in self._layouts.items() if known == shape for each in layout.assumed]
+        given = (_GIVEN_ACTIONS,) if self.needs_actions else ()
+        return (*self.remarks, *self._alike, *given, *assumed)
+
+    @cached_property
+    def _alike(self) -> tuple[str, ...]:
+        """Says which of several parts of the file is taken that fit the user's network."""
+        if self.hints.model is None:
+            return ()
+        content = self._read()
+        fitting = fitting_prefixes(self._made(content), content.tensors)
+        return (f"{'*, '.join(fitting)}* fit the network alike: {fitting[0]}* is taken",) if len(fitting) > 1 else ()
 
     def facts(self) -> dict[str, Any]:
         """Returns what `probe inspect` shows of the network."""
@@ -195,7 +229,7 @@ class ForeignCheckpoint(Checkpoint):
         return {
             "network": self.hints.model or getattr(network, "kind", type(network).__name__),
             "observation shape": shape or "not told by the file",
-            "observations reach the network": self._layouts[shape].words if shape in self._layouts else "",
+            "observations reach the network": self._layouts[shape, 0].words if shape is not None else "",
             "tensors": len(tensors),
             "parameters and buffers": sum(tensor.numel() for tensor in tensors.values()),
             "notes": "; ".join(self.notes(shape)) or "none",
@@ -211,7 +245,7 @@ class ForeignCheckpoint(Checkpoint):
         return None
 
     def _shapes(self, network: nn.Module) -> Iterator[Shape]:
-        policy = read_content(self.path, self.hints.trust_pickle).policy
+        policy = self._read().policy
         if policy is not None and self.hints.model is None:
             yield policy.layout.shape or ()
         for layer in network.modules():
@@ -224,13 +258,13 @@ class ForeignCheckpoint(Checkpoint):
         if self.hints.model is not None:
             return self._made(content)
         if content.program is not None:
-            return callable_network(content.program, str(self.path))
+            return callable_network(content.program, str(self.path), self._layouts)
         return self._policy(content).build(content.tensors)
 
     def _made(self, content: Content, seed: int = 0) -> nn.Module:
         assert self.hints.model is not None
         made = make_network(self.hints.model, self.hints.model_args, content.arguments, seed)
-        return callable_network(made, f"--model {self.hints.model}")
+        return callable_network(made, f"--model {self.hints.model}", self._layouts)
 
     def _policy(self, content: Content) -> Policy:
         """Returns what the file or the shapes say that the network is."""
@@ -246,28 +280,26 @@ class ForeignCheckpoint(Checkpoint):
             )
         return chain
 
-    def _layout(self, shape: Shape) -> Layout:
-        """Returns how observations of a shape reach the network."""
-        content = read_content(self.path, self.hints.trust_pickle)
+    def _layout(self, inputs: Inputs) -> Layout:
+        """Returns how observations reach the network."""
+        shape, source = inputs[0], str(self.path)
+        content = self._read()
         network = self._without_values(content).float().eval()
         if self.hints.model is None and content.program is None:
             layout = self._policy(content).layout
             if layout.shape is not None and layout.shape != shape:
-                raise ShapeError(_other_shape(self.path, layout, shape))
-            return fitted(network, shape, [layout], str(self.path))
+                raise ShapeError(other_shape(source, layout.shape, shape))
+            return fitted(network, inputs, [layout], source)
         if len(shape) != 3:
-            return fitted(network, shape, [Layout()], str(self.path))
+            return fitted(network, inputs, [Layout(shape)], source)
         orders = [False, True] if self.hints.layout is None else [self.hints.layout == "chw"]
-        found = fitted(network, shape, [Layout(channels_first=first) for first in orders], str(self.path))
-        return scaled(network, shape, found)
+        found = fitted(network, inputs, [Layout(shape, channels_first=first) for first in orders], source)
+        return scaled(network, inputs, found)
 
+    def _read(self) -> Content:
+        return read_content(self.path, self.hints.trust_pickle)
 
-def _other_shape(path: Path, layout: Layout, shape: Shape) -> str:
-    """Returns what keeps observations from being those that a file says its network takes."""
-    wanted = layout.shape or ()
-    said = f"{path}: its network takes observations of {wanted}, the set holds {shape}."
-    if sorted(wanted) == sorted(shape) and len(shape) == 3:
-        return f"{said} The order of axes differs: sets hold (height, width, channel)."
-    if len(wanted) == len(shape) == 3 and wanted[:2] == shape[:2] and wanted[2] % shape[2] == 0:
-        return f"{said} The frame stack differs: collect with a stack of {wanted[2] // shape[2]}."
-    return f"{said} Collect them from the environment that it was trained in, with the same wrappers."
+    @property
+    def _given(self) -> nn.Module:
+        """The user's own network, without the file's values."""
+        return self._made(self._read())

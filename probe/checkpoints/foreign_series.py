@@ -9,7 +9,7 @@ from pathlib import Path
 from probe.checkpoints.base import Series
 from probe.checkpoints.foreign import ForeignCheckpoint, Identity
 from probe.checkpoints.hints import Hints
-from probe.checkpoints.layout import Layout, Shape
+from probe.checkpoints.layout import Inputs, Layout
 from probe.checkpoints.normalisation import Normalisation, read_vecnormalize
 from probe.checkpoints.steps import step_of_name, template
 from probe.errors import FileError
@@ -118,7 +118,7 @@ def _series(group: Named, placed: Sequence[_Placed], run: tuple[str, str, int | 
     method = script or first.algorithm or first.format
     chosen = seed if seed is not None else first.stored_seed or 0
     normalisations, said = _normalisations([each.step for each in ordered], first.path.parent, first.hints)
-    layouts: dict[Shape, Layout] = {}
+    layouts: dict[Inputs, Layout] = {}
     for each in ordered:
         identity = Identity(name, method, chosen, each.step)
         each.checkpoint.identify(identity, layouts, normalisations.get(each.step), (*remarks, *said))

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from probe import analyze, open_observations, open_series
+from probe import analyze, open_analysis, open_observations, open_series
 from probe.checkpoints import Hints
 from probe.observations import ObservationSet
 from tests.commands.hooked_numbers import assert_numbers_of_hooks
 from tests.commands.invoke import Invoke
-from tests.probe.checkpoints import cleanrl_run
+from tests.probe.checkpoints import cleanrl_run, ddpg_run
 from tests.probe.checkpoints.agents import MlpAgent
 from tests.probe.checkpoints.outputs import hooked, outputs_of
 
@@ -79,6 +79,25 @@ def test_each_checkpoint_plays_for_itself(tmp_path: Path, probe: Invoke) -> None
     assert all(abs(each.column("actions")).max() <= 2 for each in sets), "within the environment's bounds"
     with analyze(folder, tmp_path / "sets", probes=["fau"]) as analysis:
         assert sorted({each["step"] for each in analysis.checkpoints}) == [4, 8, 12, 16, 20]
+
+
+def test_somebodys_critics_are_measured_on_the_actions_of_the_set(tmp_path: Path, probe: Invoke) -> None:
+    ddpg_run.train(tmp_path / "ddpg", CHECKPOINTS)
+    sets, out = tmp_path / "o.h5", tmp_path / "a.h5"
+    assert probe("collect", "Pendulum-v1", "--out", sets, "--samples", 60, "--num-envs", 4).code == 0
+    said = ("--model", f"{ddpg_run.__file__}:QNetwork", "--probe", "dormancy", "--probe", "fau")
+    analyzed = probe("analyze", tmp_path / "ddpg", "--data", sets, "--out", out, *said)
+    assert analyzed.code == 0, analyzed.error
+    data = open_observations(sets)
+    (states,), actions = data.batches(60), torch.from_numpy(data.column("actions"))
+    critic = ddpg_run.QNetwork()
+    with open_analysis(out) as analysis:
+        assert {row.module for row in analysis.row_list()} == {"critic", "all"}
+        for path in (tmp_path / "ddpg").iterdir():
+            critic.load_state_dict(torch.load(path)[1])
+            hidden = outputs_of({":relu": critic.fc1, ":relu#2": critic.fc2}, partial(critic, states, actions))
+            step = int(path.stem.removeprefix("ddpg_"))
+            assert_numbers_of_hooks(analysis, step, {name: given.relu() for name, given in hidden.items()})
 
 
 def test_lightnings_own_folder_is_analyzed(tmp_path: Path, probe: Invoke) -> None:

@@ -130,7 +130,7 @@ def test_images_and_their_actions_go_through_one_tensor(tmp_path: Path) -> None:
     images = torch.randint(0, 256, (3, 40, 40, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     actions = torch.rand(3, 2) * 2 - 1
     with torch.no_grad():
-        outputs = checkpoint.network()(checkpoint.with_actions(checkpoint.prepare(images), actions))
+        outputs = checkpoint.network()(checkpoint.with_actions(images, actions))
         values = model.policy.critic(model.policy.obs_to_tensor(images.numpy())[0], actions)
     assert torch.allclose(outputs["critic0"], values[0], atol=1e-5)
 
