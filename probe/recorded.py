@@ -63,7 +63,7 @@ class RecordedObservations(ObservationSet):
         attributes = {"environment": "unknown", "kind": "pooled", "task": 0, "format": recording.format}
         super().__init__(path, recording.samples, shape, attributes)
         self._recording, self._form = recording, form
-        self.notes = form.notes
+        self.notes = (*recording.notes, *form.notes)
 
     @cached_property
     def digest(self) -> str:

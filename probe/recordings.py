@@ -31,6 +31,8 @@ class Recording(ABC):
 
     format: ClassVar[str]
     samples: int
+    notes: tuple[str, ...] = ()
+    """What was left out, as sentences."""
 
     @abstractmethod
     def blocks(self, size: int) -> Iterator[tuple[int, Array]]:
@@ -102,13 +104,26 @@ class Hdf5Recording(Recording):
             with h5py.File(path, "r") as file:
                 refuse_detours(path, file)
                 self._parts = self._found(file)
-                lengths = [_checked(path, file[name]) for name in self._parts]
+                self._lengths = [_checked(path, file[name]) for name in self._parts]
+                self._leave_out_last(file)
         except (OSError, KeyError, RuntimeError) as error:
             words = reason(error) if isinstance(error, OSError) else str(error)
             raise FileError(f"{path}: not a whole HDF5 file of observations ({words}). Copy it again.") from error
-        self.samples = sum(lengths)
+        self.samples = sum(self._lengths)
         if not self.samples:
             raise FileError(f"{path}: holds no observations.")
+
+    def _leave_out_last(self, file: Any) -> None:
+        """Leaves out each episode's last observation where, as in Minari's files, all but it have an action."""
+        actions = self._actions(file)
+        lengths = [_checked(self._path, each, axes=1) for each in actions]
+        if len(actions) == len(self._parts) and [each + 1 for each in lengths] == self._lengths:
+            self._lengths = lengths
+            self.notes = ("each episode's last observation is left out: nothing was done there",)
+
+    def _actions(self, file: Any) -> list[Any]:
+        names = [name.replace("observations", "actions") for name in self._parts]
+        return [file[name] for name in names if name not in self._parts and name in file]
 
     def _found(self, file: Any) -> list[str]:
         episodes = [name for name in file if name.startswith(_EPISODE) and "observations" in file[name]]
@@ -122,10 +137,9 @@ class Hdf5Recording(Recording):
         return names
 
     def columns(self) -> dict[str, Array]:
-        """Returns the actions, where there is one for each observation; Minari has one fewer in each episode."""
+        """Returns the actions, where there is one for each observation."""
         with h5py.File(self._path, "r") as file:
-            names = [name.replace("observations", "actions") for name in self._parts]
-            found = [file[name] for name in names if name not in self._parts and name in file]
+            found = self._actions(file)
             if sum(_checked(self._path, each, axes=1) for each in found) != self.samples:
                 return {}
             return {"actions": np.concatenate([np.asarray(each) for each in found])}
@@ -134,11 +148,10 @@ class Hdf5Recording(Recording):
         """Yields (first row, rows) in order, episode after episode."""
         start = 0
         with h5py.File(self._path, "r") as file:
-            for name in self._parts:
-                dataset = file[name]
-                for first in range(0, len(dataset), size):
-                    yield start + first, np.asarray(dataset[first : first + size])
-                start += len(dataset)
+            for name, length in zip(self._parts, self._lengths, strict=True):
+                for first in range(0, length, size):
+                    yield start + first, np.asarray(file[name][first : min(first + size, length)])
+                start += length
 
 
 class ImageFolder(Recording):

@@ -45,7 +45,6 @@ def minari(path: Path, array: Array) -> Path:
         # Twelve episodes: text order would put episode_10 before episode_2.
         for index, part in enumerate(np.array_split(array, 12)):
             file.create_dataset(f"episode_{index}/observations", data=part)
-            file.create_dataset(f"episode_{index}/actions", data=np.zeros(len(part) - 1))
     return path / "main_data.hdf5"
 
 
@@ -125,10 +124,24 @@ def test_actions_of_an_hdf5_file_are_a_column_where_each_observation_has_one(tmp
     with h5py.File(tmp_path / "d4rl.hdf5", "w") as file:
         file["observations"], file["actions"] = VECTORS, VECTORS[:, :2]
     np.testing.assert_array_equal(open_observations(tmp_path / "d4rl.hdf5").column("actions"), VECTORS[:, :2])
-    with h5py.File(tmp_path / "minari.hdf5", "w") as file:
-        file["episode_0/observations"], file["episode_0/actions"] = VECTORS, VECTORS[:-1]
+    with h5py.File(tmp_path / "some.hdf5", "w") as file:
+        file["episode_0/observations"], file["episode_0/actions"] = VECTORS, VECTORS[:-3]
     with pytest.raises(UnknownNameError):
-        open_observations(tmp_path / "minari.hdf5").column("actions")
+        open_observations(tmp_path / "some.hdf5").column("actions")
+
+
+def test_of_minaris_episodes_the_observations_are_taken_that_have_an_action(tmp_path: Path) -> None:
+    ends = (70, 71, 130)  # the second episode has one observation, and nothing was done in it
+    with h5py.File(tmp_path / "main_data.hdf5", "w") as file:
+        for index, (first, end) in enumerate(zip((0, *ends), ends, strict=False)):
+            file[f"episode_{index}/observations"] = VECTORS[first:end]
+            file[f"episode_{index}/actions"] = VECTORS[first : end - 1, :2]
+    observations = open_observations(tmp_path / "main_data.hdf5")
+    acted = np.delete(VECTORS, [end - 1 for end in ends], axis=0)
+    assert np.array_equal(rows(tmp_path / "main_data.hdf5"), acted.astype(np.float32))
+    np.testing.assert_array_equal(observations.column("actions"), acted[:, :2])
+    assert observations.samples == 127
+    assert observations.notes == ("each episode's last observation is left out: nothing was done there",)
 
 
 def recursive(file: Any) -> None:
