@@ -56,7 +56,7 @@ class Form:
 
 
 class RecordedObservations(ObservationSet):
-    """A recording as an observation set; its digest is that of the same observations in a set of ours."""
+    """A recording as an observation set; without actions its digest is that of the same observations in one of ours."""
 
     def __init__(self, path: Path, recording: Recording, form: Form, shape: tuple[int, ...]) -> None:
         """Describes a recording that `open_recorded` has looked at."""
@@ -67,10 +67,12 @@ class RecordedObservations(ObservationSet):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the observations' bytes in row order."""
+        """SHA-256 of the observations' bytes in row order, and of the actions that were recorded beside them."""
         sha = hashlib.sha256()
         for _, rows in self._blocks():
             sha.update(rows.data)
+        for column in self._recording.columns().values():
+            sha.update(np.ascontiguousarray(column).data)
         return sha.hexdigest()
 
     def column(self, name: str) -> Array:

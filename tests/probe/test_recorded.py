@@ -65,6 +65,14 @@ def test_the_digest_is_that_of_the_same_rows_in_a_set_of_ours(tmp_path: Path) ->
     assert open_observations(npy(tmp_path, rows(tmp_path / "o.h5"))).digest == ours.digest
 
 
+def test_other_actions_make_another_set(tmp_path: Path) -> None:
+    digests = set()
+    for scale in (1.0, 2.0):
+        np.savez(tmp_path / "a.npz", observations=VECTORS, actions=scale * VECTORS[:, :2])
+        digests.add(open_observations(tmp_path / "a.npz").digest)
+    assert len(digests | {open_observations(npy(tmp_path, VECTORS)).digest}) == 3
+
+
 def test_a_folder_of_images_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image")
     for index, each in enumerate(PIXELS[:5]):
