@@ -188,10 +188,10 @@ def open_observations(path: Path | str) -> ObservationSet:
     from probe.recorded import is_recorded, open_recorded  # which make observation sets of this module's kind
     from probe.recordings import refuse_detours
 
-    if path.exists() and is_recorded(path):
+    if (path.is_file() or path.is_dir()) and is_recorded(path):
         return open_recorded(path)
     if not path.is_file():
-        what = "a folder, an observation set is a file" if path.is_dir() else "there is no such file"
+        what = "there is no such file" if not path.exists() else "an observation set is a file, this is none"
         raise FileError(f"{path}: {what}. `probe collect ENVIRONMENT --out {path}` makes one.")
     with _opened(path) as file:
         try:

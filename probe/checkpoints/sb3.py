@@ -79,7 +79,7 @@ def read_sb3(path: Path, trust: bool) -> Content:
         format="sb3",
         tensors=kept,
         step=step if isinstance(step, int) else None,
-        algorithm=next((name for key, name in _ALGORITHMS.items() if key in fields), "sb3"),
+        algorithm=_algorithm(fields),
         seed=seed if isinstance(seed, int) else None,
         modules=ModuleMap(modules),
         policy=Sb3Policy(path, fields, bool(shared)),
@@ -219,6 +219,14 @@ def _fields(path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise FileError(f"{path}: its fields are no table. It is no file of Stable-Baselines3.")
     return fields
+
+
+def _algorithm(fields: Mapping[str, Any]) -> str:
+    if _module(fields) == _QUANTILE_MODULE:
+        return "qrdqn"
+    if "target_policy_noise" in fields and (fields.get("policy_delay"), fields.get("target_noise_clip")) == (1, 0.0):
+        return "ddpg"  # which the library makes as a TD3 without what TD3 added
+    return next((name for key, name in _ALGORITHMS.items() if key in fields), "sb3")
 
 
 def _table(fields: Mapping[str, Any], name: str) -> dict[str, Any]:

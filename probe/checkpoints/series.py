@@ -50,6 +50,7 @@ def open_checkpoint(path: Path, hints: Hints | None = None) -> Checkpoint:
     Raises:
         FileError: it is missing, a folder of several, damaged or of an unknown format.
     """
+    _refuse_special(path)
     if path.is_dir() and not is_checkpoint(path):
         raise FileError(
             f"{path}: a folder; one checkpoint file is expected, such as {path}/checkpoints/step_*{_NATIVE}."
@@ -74,6 +75,7 @@ def _known() -> str:
 
 def _files(given: Path | str) -> list[Path]:
     path = Path(given)
+    _refuse_special(path)
     if path.is_file():
         if path.suffix not in SUFFIXES:
             raise FileError(f"{path}: a checkpoint ending in {', '.join(SUFFIXES)} is expected. {_known()}")
@@ -92,6 +94,12 @@ def _files(given: Path | str) -> list[Path]:
     return [file for match in matches for file in _files(match)]
 
 
+def _refuse_special(path: Path) -> None:
+    """Refuses a pipe, a socket or a device, from which reading may never end."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise FileError(f"{path}: a pipe, socket or device; a checkpoint is a file or a folder.")
+
+
 def _inside(folder: Path) -> list[Path]:
     """Returns the checkpoints of a folder: itself, what is in it, our runs below it, or whatever is below it."""
     if is_checkpoint(folder):
@@ -105,6 +113,8 @@ def _inside(folder: Path) -> list[Path]:
 
 def _checkpoints(paths: Iterable[Path]) -> list[Path]:
     found = sorted(each for each in paths if is_checkpoint(each) and not _BESIDE.fullmatch(each.stem))
+    for each in found:
+        _refuse_special(each)
     # The files of a folder that is itself one checkpoint are no others.
     return [each for each in found if each.is_dir() or not is_checkpoint(each.parent)]
 

@@ -13,7 +13,7 @@ from torch import nn
 pytest.importorskip("sb3_contrib")
 
 from sb3_contrib import QRDQN, TQC, TRPO, MaskablePPO
-from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
+from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import CheckpointCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 
@@ -81,6 +81,7 @@ MODELS: dict[str, tuple[Any, ...]] = {
     "dqn-images": (DQN, "CnnPolicy", Pixels, OFF_POLICY),
     "sac": (SAC, "MlpPolicy", "Pendulum-v1", OFF_POLICY),
     "sac-images": (SAC, "CnnPolicy", PixelPendulum, OFF_POLICY),
+    "ddpg": (DDPG, "MlpPolicy", "Pendulum-v1", OFF_POLICY),
     "td3": (TD3, "MlpPolicy", "Pendulum-v1", OFF_POLICY),
     "trpo": (TRPO, "MlpPolicy", "CartPole-v1", {**ON_POLICY, "batch_size": 16}),
     "qrdqn": (QRDQN, "MlpPolicy", "CartPole-v1", OFF_POLICY),

@@ -107,6 +107,12 @@ def test_layers_belong_to_encoder_actor_and_critic(model: tuple[Any, Path]) -> N
     assert set(found.values()) <= set(checkpoint.modules.names)
 
 
+def test_the_algorithm_is_named(model: tuple[Any, Path]) -> None:
+    theirs, path = model
+    name = type(theirs).__name__.lower().removeprefix("maskable")
+    assert open_checkpoint(path).description["algorithm"] == name
+
+
 def test_the_callbacks_folder_is_one_series_in_numeric_order(series: Path) -> None:
     for given in ([series], [f"{series}/*.zip"], sorted(series.glob("*.zip"))):
         (opened,) = open_series(given)
