@@ -16,7 +16,7 @@ _METHODS = ("get_action_and_value", "get_action", "act", "get_value")
 
 
 def callable_network(network: nn.Module, source: str, layouts: Mapping[Inputs, Layout]) -> nn.Module:
-    """Returns the network as it is called with one tensor, in place.
+    """Returns the network as it is called with one tensor, in place, out of what compiled or distributes it.
 
     One without `forward` acts through a method; one of a state and an action is given both joined.
 
@@ -28,6 +28,7 @@ def callable_network(network: nn.Module, source: str, layouts: Mapping[Inputs, L
     Raises:
         ConfigurationError: it has neither.
     """
+    network = _unwrapped(network)
     if type(network).forward is not nn.Module.forward:
         join_inputs(network, layouts)
         return network
@@ -39,6 +40,12 @@ def callable_network(network: nn.Module, source: str, layouts: Mapping[Inputs, L
         )
     network.forward = _Acting(network, method)  # nn.Module.__call__ looks there first
     return network
+
+
+def _unwrapped(network: nn.Module) -> nn.Module:
+    compiled = getattr(network, "_orig_mod", None)  # torch.compile's
+    inside = network.module if isinstance(network, nn.DataParallel) else compiled
+    return _unwrapped(inside) if isinstance(inside, nn.Module) else network
 
 
 class _Acting:

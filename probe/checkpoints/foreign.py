@@ -62,6 +62,7 @@ class ForeignCheckpoint(Checkpoint):
         self.names = tuple(content.tensors)
         self.shapes = str(sorted((name, tuple(tensor.shape)) for name, tensor in content.tensors.items()))
         self._known = None if hints.model else content.modules
+        self._is_described = hints.model is None and content.program is None
         self._identity = Identity(path.stem, "", content.seed or 0, content.step or 0)
         self._layouts: dict[Inputs, Layout] = {}
         self._normalisation: Normalisation | None = None
@@ -140,8 +141,8 @@ class ForeignCheckpoint(Checkpoint):
 
     @cached_property
     def needs_actions(self) -> bool:
-        """Whether the user's own network takes a state and an action."""
-        return self.hints.model is not None and takes_actions(self._given)
+        """Whether the user's own network, or the one that the file holds, takes a state and an action."""
+        return not self._is_described and takes_actions(self._given)
 
     def with_actions(self, batch: Tensor, actions: Tensor) -> Tensor:
         """Joins observations and stored actions to what the network takes.
@@ -158,8 +159,7 @@ class ForeignCheckpoint(Checkpoint):
     @cached_property
     def _behaviour(self) -> Policy | None:
         """The policy that the file or its shapes tell."""
-        content = self._read()
-        return None if self.hints.model is not None or content.program is not None else self._policy(content)
+        return self._policy(self._read()) if self._is_described else None
 
     def network(self) -> nn.Module:
         """Builds the network and loads the tensors, float32, in eval mode.
@@ -170,7 +170,7 @@ class ForeignCheckpoint(Checkpoint):
         """
         content = self._read()
         network = self._without_values(content)
-        if network is not content.program:
+        if self.hints.model is not None or content.program is None:
             load_tensors(network, content.tensors, self.path, self.hints.model or "the network of its own description")
         return network.float().eval()
 
@@ -285,7 +285,7 @@ class ForeignCheckpoint(Checkpoint):
         shape, source = inputs[0], str(self.path)
         content = self._read()
         network = self._without_values(content).float().eval()
-        if self.hints.model is None and content.program is None:
+        if self._is_described:
             layout = self._policy(content).layout
             if layout.shape is not None and layout.shape != shape:
                 raise ShapeError(other_shape(source, layout.shape, shape))
@@ -301,5 +301,5 @@ class ForeignCheckpoint(Checkpoint):
 
     @property
     def _given(self) -> nn.Module:
-        """The user's own network, without the file's values."""
-        return self._made(self._read())
+        """The user's own network, without the file's values, or the one that the file holds."""
+        return self._without_values(self._read())

@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from probe.capture.trace import has_weights
 from probe.errors import ShapeError
@@ -116,7 +116,10 @@ def other_shape(source: str, wanted: Shape, shape: Shape) -> str:
 
 
 def required_inputs(network: nn.Module) -> tuple[str, ...]:
-    """Returns the names of what a network must be given, as far as its `forward` says them."""
+    """Returns the names of what a network must be given, as far as its `forward` or its exported graph says them."""
+    graph = getattr(network, "graph", None)
+    if isinstance(graph, fx.Graph):
+        return tuple(node.name for node in graph.nodes if node.op == "placeholder" and not node.args)
     try:
         parameters = inspect.signature(network.forward).parameters.values()
     except (TypeError, ValueError):

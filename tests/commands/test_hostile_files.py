@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import struct
 import zipfile
@@ -153,6 +154,10 @@ def any_zip(path: Path) -> None:
         archive.writestr("readme.txt", "no checkpoint")
 
 
+def pipe(path: Path) -> None:
+    os.mkfifo(path)  # reading it waits for ever
+
+
 HOSTILE: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "pickled code": (pickled_code, "a.pt", "building them can run code"),
     "a pickle of nothing but code": (bare_pickle, "a.pth", "run code"),
@@ -175,6 +180,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "a negative shape": (negative_shape, "a.safetensors", "not a whole safetensors file"),
     "code in the tensors of a policy": (sb3_with_code, "a.zip", "run code"),
     "fields without end": (sb3_without_fields, "a.zip", "its fields are damaged"),
+    "a pipe": (pipe, "a.pt", "a pipe, socket or device"),
     "a zip of something else": (any_zip, "a.zip", "no checkpoint of a known format"),
 }
 """What makes the file, its name, and words of the message."""
@@ -198,6 +204,21 @@ def test_hostile_files_are_refused(
         assert outcome.code == 2, outcome.error
         assert words in outcome.error and name in outcome.error and "Traceback" not in outcome.error
         assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["o.npy", "o.h5"])
+def test_a_pipe_is_no_observation_set(probe: Invoke, tmp_path: Path, name: str) -> None:
+    pipe(tmp_path / name)
+    torch.save(state_dict(), tmp_path / "a.pt")
+    outcome = probe("analyze", tmp_path / "a.pt", "--data", tmp_path / name, "--out", tmp_path / "out.h5")
+    assert (outcome.code, "an observation set is a file, this is none" in outcome.error) == (2, True)
+
+
+def test_a_pipe_among_checkpoints_is_named(probe: Invoke, data: Path, tmp_path: Path) -> None:
+    torch.save(state_dict(), tmp_path / "step_1.pt")
+    pipe(tmp_path / "step_2.pt")
+    outcome = probe("analyze", tmp_path, "--data", data, "--out", tmp_path / "out.h5")
+    assert (outcome.code, "step_2.pt: a pipe, socket or device" in outcome.error) == (2, True)
 
 
 def test_trust_is_the_users_explicit_word(probe: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Networks of a state and an action that the user gives: what they are given, and against their own hooks."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,36 @@ def test_sets_that_do_not_fit_are_refused_before_anything_is_measured(tmp_path: 
     with pytest.raises(ShapeError, match=words):
         analyze(checkpoint.path, data.path, out=tmp_path / "a.h5", hints=Hints(model=f"{HERE}:Critics"))
     assert sorted(each.name for each in tmp_path.iterdir()) == ["o.npz", "step_5.pt"]
+
+
+def compiled() -> Any:
+    return torch.compile(Critics())
+
+
+def distributed() -> nn.Module:
+    return nn.DataParallel(Critics())
+
+
+@pytest.mark.parametrize("factory", [compiled, distributed])
+def test_what_compiles_or_distributes_a_critic_is_taken_off(tmp_path: Path, factory: Callable[[], nn.Module]) -> None:
+    network = drawn(Critics, 0)
+    torch.save({f"module._orig_mod.{n}": each for n, each in network.state_dict().items()}, tmp_path / "a.pt")
+    checkpoint = open_checkpoint(tmp_path / "a.pt", Hints(model=f"{HERE}:{factory.__name__}"))
+    states, actions = torch.randn(4, 3), torch.randn(4, 2)
+    ours = checkpoint.network()(checkpoint.with_actions(states, actions))
+    assert torch.equal(ours["critic0"], network(actions, states)[0])
+
+
+def test_an_exported_critic_is_given_the_actions_too(tmp_path: Path) -> None:
+    network, batch = drawn(Critics, 0), torch.export.Dim("batch")
+    example = (torch.zeros(2, 2), torch.zeros(2, 3))
+    program = torch.export.export(network, example, dynamic_shapes=({0: batch}, {0: batch}))
+    torch.export.save(program, tmp_path / "step_5.pt2")
+    checkpoint = open_checkpoint(tmp_path / "step_5.pt2", Hints(trust_pickle=True))
+    states, actions = torch.randn(4, 3), torch.randn(4, 2)
+    ours = checkpoint.network()(checkpoint.with_actions(states, actions))
+    assert torch.equal(ours["critic0"], network(actions, states)[0])
+    assert checkpoint.modules.names == ("critic",)
 
 
 def test_a_lone_critic_cannot_act(tmp_path: Path) -> None:
