@@ -1,5 +1,6 @@
 """Loading a state_dict into a network that somebody else described, and saying why it does not fit."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from probe.errors import FileError
 
+_TARGET = re.compile(r"target|targ([._]|$)|(^|[._])(old|ema|slow)([._]|$)")
+"""Prefixes of networks that follow the one that learns."""
 _NAMED = 4
 """Names that a message lists of each kind."""
 
@@ -57,11 +60,14 @@ def fitting_prefixes(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[
 def _prefixed(
     tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-    """Yields the tensors as they are, and those under each prefix that leads to a name of the network's."""
+    """Yields the tensors as they are, and those under each prefix that leads to a name of the network's.
+
+    Those of target networks come last.
+    """
     yield "", tensors
     first = next(iter(expected), None)
     ends = [name.removesuffix(str(first)) for name in tensors if name.endswith(f".{first}")]
-    for prefix in dict.fromkeys(ends):
+    for prefix in sorted(dict.fromkeys(ends), key=lambda each: bool(_TARGET.search(each))):
         yield prefix, {n.removeprefix(prefix): tensor for n, tensor in tensors.items() if n.startswith(prefix)}
     heads = {name.split(".")[0] for name in expected}
     if len(heads) == 1:  # the network wraps the one that was saved

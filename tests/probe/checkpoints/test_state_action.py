@@ -212,6 +212,18 @@ def test_another_second_input_is_named(tmp_path: Path) -> None:
         checkpoint.prepare(torch.zeros(1, 3))
 
 
+@pytest.mark.parametrize("copied", ["critic_target", "critic_old", "target.critic", "slow_critic"])
+def test_a_target_network_is_not_taken_for_the_one_that_learns(tmp_path: Path, copied: str) -> None:
+    learns, follows = drawn(Critics, 0), drawn(Critics, 1)
+    both = {copied: follows, "critic": learns}  # the copy stands first
+    torch.save(
+        {f"{at}.{n}": each for at, net in both.items() for n, each in net.state_dict().items()}, tmp_path / "a.pt"
+    )
+    checkpoint = open_checkpoint(tmp_path / "a.pt", Hints(model=f"{HERE}:Critics"))
+    assert torch.equal(checkpoint.network().get_parameter("one.0.weight"), learns.get_parameter("one.0.weight"))
+    assert f"critic.*, {copied}.* fit the network alike: critic.* is taken" in checkpoint.notes()
+
+
 def test_of_several_parts_that_fit_the_first_is_taken_and_that_is_said(tmp_path: Path) -> None:
     first, second = drawn(Critics, 0), drawn(Critics, 1)
     torch.save((nn.Linear(3, 2).state_dict(), first.state_dict(), second.state_dict()), tmp_path / "td3_5.pt")
