@@ -1,6 +1,5 @@
 """Loading a state_dict into a network that somebody else described, and saying why it does not fit."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from probe.checkpoints.targets import is_target
 from probe.errors import FileError
 
-_TARGET = re.compile(r"target|targ([._]|$)|(^|[._])(old|ema|slow)([._]|$)")
-"""Prefixes of networks that follow the one that learns."""
 _NAMED = 4
 """Names that a message lists of each kind."""
 
@@ -67,7 +65,7 @@ def _prefixed(
     yield "", tensors
     first = next(iter(expected), None)
     ends = [name.removesuffix(str(first)) for name in tensors if name.endswith(f".{first}")]
-    for prefix in sorted(dict.fromkeys(ends), key=lambda each: bool(_TARGET.search(each))):
+    for prefix in sorted(dict.fromkeys(ends), key=is_target):
         yield prefix, {n.removeprefix(prefix): tensor for n, tensor in tensors.items() if n.startswith(prefix)}
     heads = {name.split(".")[0] for name in expected}
     if len(heads) == 1:  # the network wraps the one that was saved

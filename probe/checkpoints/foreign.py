@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from probe.checkpoints.hub import weight_files
 from probe.checkpoints.layout import Inputs, Layout, Shape, fitted, other_shape, scaled
 from probe.checkpoints.normalisation import Normalisation
 from probe.checkpoints.state_action import is_lone_critic, takes_actions
+from probe.checkpoints.targets import without_targets
 from probe.errors import FileError, ShapeError, UnknownNameError
 from probe.module_guess import CRITIC, ENCODER, guess_modules
 from probe.modules import ModuleMap
@@ -56,7 +57,7 @@ class ForeignCheckpoint(Checkpoint):
             FileError: it is missing, damaged, hostile, or of no known format.
         """
         self.path, self.hints = path, hints
-        content = read_content(path, hints.trust_pickle)
+        content = self._read()
         self.format, self.algorithm, self.stored_seed = content.format, content.algorithm, content.seed
         self.stored_step, self.stored_count, self.remarks = content.step, content.count, content.remarks
         self.names = tuple(content.tensors)
@@ -297,7 +298,12 @@ class ForeignCheckpoint(Checkpoint):
         return scaled(network, inputs, found)
 
     def _read(self) -> Content:
-        return read_content(self.path, self.hints.trust_pickle)
+        content = read_content(self.path, self.hints.trust_pickle)
+        if self.hints.model is not None or content.policy is not None or content.program is not None:
+            return content
+        tensors, targets = without_targets(content.tensors)
+        said = (f"target networks are left out: {', '.join(targets)}",) if targets else ()
+        return replace(content, tensors=tensors, remarks=(*content.remarks, *said))
 
     @property
     def _given(self) -> nn.Module:
