@@ -1,4 +1,4 @@
-"""Computations side by side in this process, each on one thread."""
+"""How many threads this process computes on, and computations side by side, each on one of them."""
 
 import os
 from collections import deque
@@ -10,6 +10,7 @@ from threading import Event
 from typing import Any, TypeVar
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from probe.arrays import NDArray
 
@@ -17,6 +18,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 _WORTHWHILE = 2**18
 """Values of the first array to a thread: below that, waking one takes longer than it saves."""
+
+
+def use_threads(count: int) -> None:
+    """Sets how many threads PyTorch and NumPy's matrix products may compute on in this process.
+
+    NumPy's wait for each other by spinning, so that on a busy machine a small product takes longer on two than on one.
+    """
+    torch.set_num_threads(count)
+    threadpool_limits(count, user_api="blas")
 
 
 def side_by_side(function: Callable[[Item, Event], Result], items: Iterable[Item]) -> Iterator[Result]:
