@@ -250,16 +250,23 @@ def an_ensemble_of_ends(of: nn.Sequential) -> Tensor:
     return torch.autograd.grad(value.square().sum(), x)[0]
 
 
-TRANSFORMS = [gradients_of_each, tangent_of, dual_tangent_of, batched_backward_of, an_ensemble_of_ends]
+TRANSFORMS: list[Callable[[nn.Sequential], Tensor]] = [
+    gradients_of_each,
+    tangent_of,
+    dual_tangent_of,
+    batched_backward_of,
+    an_ensemble_of_ends,
+]
 
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("transform", TRANSFORMS)
-def test_transforms_see_pytorchs(transform: Callable[[nn.Module], Tensor], training: bool) -> None:
+def test_transforms_see_pytorchs(transform: Callable[[nn.Sequential], Tensor], training: bool) -> None:
     own = network().to(memory_format=torch.channels_last).train(training)  # type: ignore[call-overload]
     torch.testing.assert_close(transform(own), transform(plain(own)))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("training", [True, False])
 def test_traces_and_exports_hold_pytorchs(training: bool) -> None:
     own, x = network().train(training), images(3, 3, 8, 6)
