@@ -73,7 +73,7 @@ def test_the_rows_say_what_the_arms_came_to(path: Path, tmp_path: Path) -> None:
             start = found.values["moment-reset"][3].get(each.measure.start, 0.0)
             assert stored.tolist() == pytest.approx([each.measure.difference(*values, start)])
         assert {each.measure for each in found.comparisons()} == set(MEASURES)
-        assert "fitting_final_loss" not in found.values["control"][3]
+        assert "fitting_average_loss" not in found.values["control"][3]
 
 
 def test_an_arm_is_the_same_whenever_it_is_run(path: Path, tmp_path: Path) -> None:
