@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
+_EXECUTORS = ("local", "threads")
+
 
 def train(
     preset: Annotated[str, typer.Argument(help="A shipped preset (`probe list presets`) or a TOML file.")],
@@ -55,11 +57,18 @@ def train(
         int,
         typer.Option(
             "--workers",
-            help="Runs side by side, each a process with one thread unless compute.threads is set. With 1, one after "
+            help="Runs side by side, each computing on one thread unless compute.threads is set. With 1, one after "
             "another with PyTorch's number of threads.",
         ),
     ] = 1,
-    executor: Annotated[str, typer.Option("--executor", help="Where runs are trained: local.")] = "local",
+    executor: Annotated[
+        str,
+        typer.Option(
+            "--executor",
+            help="Where runs side by side are trained: local, a process each, or threads, all in this process, which "
+            "share a GPU's context and memory.",
+        ),
+    ] = "local",
     keep_every: Annotated[
         str | None, typer.Option("--keep-every", help="Keep a resume state for good every so many steps.")
     ] = None,
@@ -98,7 +107,7 @@ def train(
     if not resume:
         for job in jobs:
             RunFolder(job.path).check_free()
-    failures = _train(jobs, workers)
+    failures = _train(jobs, workers, executor)
     _report(jobs, failures, as_json)
     if failures:
         _say_failures(jobs, failures)
@@ -144,8 +153,8 @@ def _check_execution(workers: int, executor: str) -> None:
 
     if workers < 1:
         raise ConfigurationError(f"--workers is {workers}; at least 1 is expected.")
-    if executor != "local":
-        raise ConfigurationError(f"--executor '{executor}': expected local, the only executor of this version.")
+    if executor not in _EXECUTORS:
+        raise ConfigurationError(f"--executor '{executor}': expected one of {', '.join(_EXECUTORS)}.")
 
 
 def _jobs(
@@ -169,11 +178,12 @@ def _jobs(
     return jobs
 
 
-def _train(jobs: list[Job], workers: int) -> dict[Path, Ending]:
+def _train(jobs: list[Job], workers: int, executor: str) -> dict[Path, Ending]:
     """Trains every run to its end that is not there already, and returns how those ended that failed."""
     from probe.commands.console import messages
     from probe.commands.overview import Overview
     from probe.trainers.folder import RunFolder
+    from probe.trainers.in_threads import train_in_threads
     from probe.trainers.jobs import train_in_turn
     from probe.trainers.workers import train_side_by_side
 
@@ -190,6 +200,8 @@ def _train(jobs: list[Job], workers: int) -> dict[Path, Ending]:
         with overview:
             if workers == 1:
                 train_in_turn(pending, overview.tell)
+            elif executor == "threads":
+                train_in_threads(pending, workers, overview.tell)
             else:
                 train_side_by_side(pending, workers, overview.tell)
     except KeyboardInterrupt:

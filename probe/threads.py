@@ -1,4 +1,4 @@
-"""Independent computations side by side in this process, each on one thread."""
+"""How many threads this process computes on, and independent computations side by side, each on one of them."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -7,9 +7,19 @@ from threading import Event
 from typing import TypeVar
 
 import torch
+from threadpoolctl import threadpool_limits
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def use_threads(count: int) -> None:
+    """Sets how many threads PyTorch and NumPy's matrix products may compute on in this process.
+
+    NumPy's wait for each other by spinning, so that on a busy machine a small product takes longer on two than on one.
+    """
+    torch.set_num_threads(count)
+    threadpool_limits(count, user_api="blas")
 
 
 def side_by_side(function: Callable[[Item, Event], Result], items: Iterable[Item]) -> Iterator[Result]:

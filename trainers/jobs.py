@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from probe.errors import ProbeError
+from probe.threads import use_threads
 from probe.trainers.base import Metrics
 from probe.trainers.record import RunRecord
 from probe.trainers.run import TrainingRun
@@ -67,7 +68,7 @@ def train(job: Job, threads: int, tell: Tell) -> None:
     Raises:
         KeyboardInterrupt: the process is to end; the state was saved.
     """
-    torch.set_num_threads(threads)
+    use_threads(threads)
     try:
         with TrainingRun(job.path, job.record, job.resume, job.steps) as run:
             total = run.record.configuration.total_steps

@@ -7,11 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch
-
 from probe.checkpoints.native import CheckpointMetadata, save
 from probe.datasets.environments.human_scores import has_human_scores, human_normalised
 from probe.errors import FileError
+from probe.threads import use_threads
 from probe.trainers import diagnostics
 from probe.trainers.algorithms import make_trainer
 from probe.trainers.base import ActivationCollapse, Metrics, NumericalFault, Trainer, ValueTerms
@@ -75,7 +74,7 @@ class TrainingRun:
         self.record, state = self._prepare(record, resume, steps)
         configuration = self.record.configuration
         compute = configuration.compute
-        torch.set_num_threads(compute.threads)
+        use_threads(compute.threads)
         mitigation = make_mitigation(self.record.method, configuration.mitigation)
         self.trainer: Trainer = make_trainer(configuration, mitigation, self.record.seed)
         if self.trainer.replay is not None:

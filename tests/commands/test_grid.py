@@ -118,6 +118,29 @@ def test_ctrl_c_saves_every_run_and_prints_the_one_command_that_resumes(preset: 
             os.kill(pid, 0)
 
 
+def test_threads_of_one_process_train_what_each_run_trains_alone(probe: Invoke, exact: Path, tmp_path: Path) -> None:
+    sweep = ("--sweep", "ppo.learning_rate=5e-4,1e30", "--seeds", "0-1", "--steps", 256)
+    together, alone = tmp_path / "together" / "out", tmp_path / "alone" / "out"
+    outcome = probe("train", exact, "--out", together, *sweep, "--workers", 3, "--executor", "threads")
+    assert outcome.code == 2 and outcome.error.count("NaN in the probability ratio") == 2
+    assert probe("train", exact, "--out", alone, *sweep, "--set", "compute.threads=1").code == 2
+    for path in alone.rglob("seed*"):
+        run = together / path.relative_to(alone)
+        assert rows(run) == rows(path) and digests(run) == digests(path)
+    assert len(list(alone.rglob("checkpoints"))) == 4
+
+
+def test_ctrl_c_saves_every_run_of_threads(preset: Path, tmp_path: Path) -> None:
+    runs = [tmp_path / "out" / "baseline" / f"seed{seed}" for seed in (0, 1)]
+    with started(preset, "--out", tmp_path / "out", *WITHOUT_END, "--executor", "threads") as process:
+        wait_until(lambda: all(updates(run) >= 3 for run in runs))
+        assert [holder(run) for run in runs] == [process.pid] * 2
+        os.killpg(process.pid, signal.SIGINT)
+        _, error = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 130 and "Traceback" not in error and "--executor threads --resume" in error
+    assert [saved(run) for run in runs] == [64 * updates(run) for run in runs]
+
+
 def test_when_the_parent_is_killed_its_runs_save_and_end_and_can_be_resumed(
     probe: Invoke, exact: Path, tmp_path: Path
 ) -> None:
@@ -153,7 +176,7 @@ def test_one_thread_after_a_run_with_more_leaves_the_next_run_its_own_number(
     ("arguments", "words"),
     [
         (("--workers", "0"), "--workers is 0; at least 1"),
-        (("--executor", "ray"), "--executor 'ray': expected local"),
+        (("--executor", "ray"), "--executor 'ray': expected one of local, threads"),
         (("--sweep", "mitigation.redo.tau=0.1"), "Add --method redo"),
         (("--method", "redo", "--sweep", "mitigation.redo.tao=0.1"), "Did you mean: tau?"),
         (("--method", "redo", "--sweep", "mitigation.redo.tau=0.1,-1"), "'tau' is -1"),

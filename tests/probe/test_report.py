@@ -180,7 +180,7 @@ def test_names_cannot_put_markup_into_the_page(tmp_path: Path) -> None:
 def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
     path = write_synthetic_analysis(tmp_path / "a.h5")
     written = write_report(open_material([path]), tmp_path / "out", ("html",))
-    assert [each.kind.name for each in written.skipped] == ["returns", "detection"]
+    assert [each.kind.name for each in written.skipped] == ["returns", "detection", "activation_timeline"]
     page = (written.out / "index.html").read_text()
     assert "No run folder was given" in page and "No analysis holds a detection" in page
 

@@ -1,12 +1,13 @@
-"""Computations side by side: order, one thread each, and an end without waiting."""
+"""Threads; computations side by side: order, one thread each, and an end without waiting."""
 
 from collections.abc import Iterator
 from threading import Barrier, Event, current_thread, main_thread
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
-from probe.threads import side_by_side
+from probe.threads import side_by_side, use_threads
 
 
 @pytest.fixture(params=[1, 3])
@@ -14,7 +15,14 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param
-    torch.set_num_threads(before)
+    use_threads(before)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_matrix_products_of_pytorch_and_numpy_keep_to_the_threads(threads: int, count: int) -> None:
+    use_threads(count)
+    assert torch.get_num_threads() == count
+    assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {count}
 
 
 def test_results_come_in_order_each_computed_on_one_thread(threads: int) -> None:

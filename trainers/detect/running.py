@@ -12,6 +12,7 @@ from probe.detection.reading import CURVE
 from probe.probes.base import Status
 from probe.regression import Curve
 from probe.results.parts import PartStore
+from probe.threads import use_threads
 from probe.trainers.base import NumericalFault
 from probe.trainers.detect.arms import begin
 from probe.trainers.detect.design import VERSION, Design
@@ -78,11 +79,11 @@ def run_arm(job: ArmJob) -> ArmJob:
         ProbeError: the run cannot be read, or not be forked as the design says.
     """
     threads = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
+    use_threads(THREADS)
     try:
         job.save(_points(job))
     finally:
-        torch.set_num_threads(threads)
+        use_threads(threads)
     return job
 
 

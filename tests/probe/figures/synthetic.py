@@ -77,11 +77,16 @@ def write_synthetic_run(
     run: str = "demo",
     finished: bool = True,
 ) -> Path:
-    """Writes run.toml and metrics.csv; test returns every fifth update, training returns every second."""
+    """Writes run.toml and metrics.csv; test returns every fifth update, training returns every second.
+
+    Activations are logged every fourth update; the second layer falls silent at update 20 and is back at 32.
+    """
     folder.mkdir(parents=True)
     (folder / "run.toml").write_text(tomli_w.dumps({"name": run, "preset": "demo", "method": method, "seed": seed}))
     rng = np.random.default_rng([seed, *method.encode()])
-    lines = ["step,frames,updates,task,return/train,return/recent,return/test"]
+    kinds = ("mean_abs", "fau", "dormant_0.025", "collapsed")
+    activations = ",".join(f"activation/{kind}/{layer}" for layer in ("encoder.conv1", "actor.dense") for kind in kinds)
+    lines = [f"step,frames,updates,task,return/train,return/recent,return/test,{activations}"]
     level = 0.0
     for update in range(updates):
         task = sum(update >= shift for shift in shifts)
@@ -89,7 +94,10 @@ def write_synthetic_run(
         train = f"{level + rng.normal(0, 0.4):.4f}" if update % 2 and finished else ""
         test = f"{0.7 * level:.4f}" if update % 5 == 0 and finished else ""
         recent = f"{level:.4f}" if finished else ""
-        lines.append(f"{update * 1024},{update * 1024},{update},{task},{train},{recent},{test}")
+        silent = 20 <= update < 32
+        readings = f"{0.1 + update / 1000},0.5,0.25,0,{0 if silent else 2},0.4,{1 if silent else 0.5},{silent:d}"
+        readings = readings if update % 4 == 0 and finished else ",,,,,,,"
+        lines.append(f"{update * 1024},{update * 1024},{update},{task},{train},{recent},{test},{readings}")
     (folder / "metrics.csv").write_text("\n".join(lines) + "\n")
     return folder
 

@@ -16,6 +16,7 @@ from matplotlib.text import Text
 from probe.errors import UnknownNameError
 from probe.figures import Material, NothingToDraw, Settings, figure_class, figure_classes, registry, style
 from probe.figures.activation_rate import histogram
+from probe.figures.activation_timeline import log_ticks
 from probe.figures.lines import marked
 from probe.figures.logs import open_log
 from probe.figures.returns import mean_log
@@ -27,8 +28,8 @@ from tests.probe.figures.detected import write_detection
 from tests.probe.figures.synthetic import write_synthetic_analysis, write_synthetic_run
 
 NAMES = (
-    "returns", "detection", "dormancy", "dead_units", "overlap", "fau", "effective_rank", "spectrum",
-    "spectrum_cumulative", "activation_rate",
+    "returns", "detection", "activation_timeline", "dormancy", "dead_units", "overlap", "fau", "effective_rank",
+    "spectrum", "spectrum_cumulative", "activation_rate",
 )  # fmt: skip
 
 
@@ -172,6 +173,29 @@ def test_returns_are_the_log_with_its_shifts(demo: Material) -> None:
         assert line(figure, panel, "_shift")[0] == [20 * 1024] * 2
 
 
+def test_the_activation_timeline_is_the_log_with_a_bar_where_a_layer_was_collapsed(demo: Material) -> None:
+    figure = draw("activation_timeline", demo)
+    titles = [f"{layer}: {what}" for layer in ("conv 1", "actor dense") for what in ("mean |h|", "dormant")]
+    assert [panel.get_title() for panel in figure.axes] == titles
+    steps = [update * 1024 for update in range(0, 40, 4)]
+    assert line(figure, 0, "_baseline seed 1") == (steps, [0.1 + step / 1_024_000 for step in steps])
+    silent = [20 <= step / 1024 < 32 for step in steps]
+    means, bar = (line(figure, panel, f"_baseline seed 1{what}")[1] for panel, what in ((2, ""), (3, " collapsed")))
+    assert np.isnan(means).tolist() == silent and np.isfinite(bar).tolist() == silent
+    assert line(figure, 3, "_baseline seed 1")[1] == [100.0 if gone else 50.0 for gone in silent]
+    assert len({line(figure, 3, f"_{series} seed {seed} collapsed")[1][5] for series in ("baseline", "spectral norm")
+                for seed in (0, 1)}) == 4  # fmt: skip
+    assert not [each for each in figure.axes[1].lines if "collapsed" in str(each.get_label())]
+
+
+@given(st.floats(-6, 6), st.floats(0.301, 8))
+def test_ticks_of_a_logarithmic_axis_are_few_and_within(start: float, decades: float) -> None:
+    low, high = 10**start, 10 ** (start + decades)
+    ticks = log_ticks(low, high)
+    assert 2 <= len(ticks) <= 10 and all(low <= tick <= high for tick in ticks)
+    assert log_ticks(0.02, 0.3) == [0.03, 0.1, 0.3] and log_ticks(0.024, 0.085) == [0.03, 0.05, 0.07]
+
+
 def test_undefined_values_leave_a_gap(crowd: Material) -> None:
     for name, panel in (("dormancy", 4), ("fau", 0), ("effective_rank", 0)):
         assert np.isnan(line(draw(name, crowd), panel, "_baseline")[1]).tolist() == [False, True, False, False]
@@ -204,7 +228,9 @@ def test_with_fewer_samples_than_units_there_is_no_rank(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_data_there_is_a_reason_and_no_figure(name: str) -> None:
-    with pytest.raises(NothingToDraw, match=r"Run `probe analyze`|`probe report RUN \.\.\.`|`probe detect RUN"):
+    with pytest.raises(
+        NothingToDraw, match=r"Run `probe analyze`|`probe report RUN \.\.\.`|monitor.every=1000|`probe detect RUN"
+    ):
         draw(name, Material())
 
 
