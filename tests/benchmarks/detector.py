@@ -206,7 +206,8 @@ def main() -> None:
     known = judged(list(known_cases(range(first, first + arguments.cases))), arguments.folder)
     report(known, f"Known heads, {PAIRS} pairs each")
     power = judged(list(power_cases(range(first, first + arguments.power))), arguments.folder)
-    report(power, f"Power, {PAIRS} pairs each")
+    if power:
+        report(power, f"Power, {PAIRS} pairs each")
     seconds = [float(str(each["seconds"])) for each in (*known, *power)]
     if seconds:
         print(f"An arm took {sum(seconds) / len(seconds):.2f} s on average.")
