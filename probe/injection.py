@@ -16,6 +16,8 @@ from torch.func import functional_call
 from probe.capture import Activations, Layer, capture
 from probe.errors import ConfigurationError
 from probe.networks import Network
+from probe.networks.branches import stages_from
+from probe.networks.cuts import heads, hidden_cuts
 
 State = dict[str, Tensor]
 """Parameters and buffers by name."""
@@ -54,20 +56,21 @@ def find_cut(
         network: Any module.
         example: A batch of observations as the network takes them.
         layer: Path of a layer with parameters, or of a block of them; None: where the network was injected before, else
-            the last hidden layer before the outputs, of the first head that has one, else of the trunk (conv64:
-            `encoder.dense`).
+            before the last hidden layer of every head (conv64: `encoder.dense`), and in a network that is not ours of
+            the first head that has one, else of the trunk.
         activations: Declared nonlinearities.
 
     Raises:
         ConfigurationError: there is no such layer, or no hidden nonlinear layer at or after it: injection into a
             linear head changes nothing, since W + W1 - W2 gives W1 exactly the gradient that W had.
     """
+    if layer is None and isinstance(network, Network) and (own := _default_cut(network)):
+        return own
     events = _events(network, example, activations)
     layers = list(dict.fromkeys(event.path for event in events if not event.nonlinear))
     if layer is not None and not any(event.inside(layer) for event in events):
         raise ConfigurationError(f"No layer '{layer}' to inject at. There are: {', '.join(layers)}.")
-    earlier = network.spec.injections if isinstance(network, Network) else ()
-    chosen = layer or (earlier[0].cut if earlier else _last_hidden(events))
+    chosen = layer or _last_hidden(events)
     start = next((k for k, each in enumerate(events) if each.inside(chosen) and not each.nonlinear), len(events))
     after = events[start:]
     if not _has_hidden(after):
@@ -77,8 +80,7 @@ def find_cut(
         )
     before = {event.path for event in events[:start]}
     paths = [path for path in dict.fromkeys(e.path for e in after if not e.nonlinear) if path not in before]
-    own = {path: _own_names(network.get_submodule(path), path) for path in paths}
-    return Cut(chosen, tuple(name for path in paths for name in own[path]))
+    return Cut(chosen, tuple(name for path in paths for name in _own_names(network.get_submodule(path), path)))
 
 
 class HeadCopy(nn.Module):
@@ -173,6 +175,17 @@ def _combined(total: Any, plus: Any, minus: Any) -> Any:
     if isinstance(total, dict):
         return {name: _combined(total[name], plus[name], minus[name]) for name in total}
     return tuple(_combined(*each) for each in zip(total, plus, minus, strict=True))
+
+
+def _default_cut(network: Network) -> Cut | None:
+    """Returns where a network of ours is injected unless said otherwise; None where some head is linear throughout."""
+    spec = network.spec
+    places = [each.cut for each in spec.injections] or hidden_cuts(spec, heads(spec))
+    if not places:
+        return None
+    parts = stages_from(spec, places[-1])
+    stages = tuple(f"{module}.{stage.name}." for module, listed in parts.items() for stage in listed)
+    return Cut(places[-1], tuple(name for name in network.state_dict() if name.startswith(stages)))
 
 
 @torch.no_grad()

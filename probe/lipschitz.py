@@ -66,7 +66,7 @@ def _stage_constant(module: nn.Module) -> float | None:
 
 
 def _overlap(pool: Any) -> int:
-    dimensions = {nn.MaxPool1d: 1, nn.MaxPool2d: 2, nn.MaxPool3d: 3}[type(pool)]
+    dimensions = next(count for count, kind in enumerate(_POOLS, start=1) if isinstance(pool, kind))
     sizes, steps, spreads = (_each(value, dimensions) for value in (pool.kernel_size, pool.stride, pool.dilation))
     return prod(k if d > 1 else ceil(k / s) for k, s, d in zip(sizes, steps, spreads, strict=True))
 

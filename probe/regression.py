@@ -68,6 +68,14 @@ class Curve:
     final: float
 
     @property
+    def average(self) -> float:
+        """Mean of the losses after 25, 50 and 100 % of the budget.
+
+        It tells networks apart that learn fast and slowly, also where the budget is so long that both end near nothing.
+        """
+        return (self.quarter + self.half + self.final) / 3
+
+    @property
     def finite(self) -> bool:
         """Whether no loss is NaN or infinite."""
         return all(isfinite(each) for each in (self.initial, self.quarter, self.half, self.final))

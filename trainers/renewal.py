@@ -7,14 +7,10 @@ from torch import Tensor, nn
 
 from probe.networks import Network, NetworkSpec, Stage, build
 from probe.networks.consumers import ROLES, unit_layers
+from probe.networks.cuts import heads
 from probe.networks.initialise import drawn_parameters
 from probe.networks.spectral import FIRST_ITERATIONS, spectral_layers, stored_weight
 from probe.trainers.moments import reset_moments
-
-
-def heads(spec: NetworkSpec) -> list[str]:
-    """Returns the modules that act and judge; others, such as those of an auxiliary loss, are none."""
-    return [name for name in spec.modules if name.startswith(("actor", "critic"))]
 
 
 def penultimate_layers(spec: NetworkSpec) -> list[str]:

@@ -51,11 +51,11 @@ class Measure:
         return log(first / second) if 0 < first < inf and 0 < second < inf else nan
 
 
-# Up to 1.1 nothing is lost: a user's pre-registered band. Half of the loss is this project's own bound: heads that are
-# healthy and trained for thousands of steps gain up to 1.4.
+# Up to 1.1 nothing is lost: a user's pre-registered band. Half of the loss is this project's own bound: of the heads in
+# tests/benchmarks/detector.py healthy trained ones gain up to 1.6, those with 90 % of their units killed 2.2 and more.
 RETURN = Measure("return", "return", is_ratio=False)
-FITTING = Measure("fitting_final_loss", "target fitting", True, "fitting_initial_loss", log(1.1), log(2))
-TD_ERROR = Measure("td_error_final_loss", "TD error", True, "td_error_initial_loss", log(1.1), log(2))
+FITTING = Measure("fitting_average_loss", "target fitting", True, "fitting_initial_loss", log(1.1), log(2))
+TD_ERROR = Measure("td_error_average_loss", "TD error", True, "td_error_initial_loss", log(1.1), log(2))
 MEASURES = (RETURN, FITTING, TD_ERROR)
 
 

@@ -20,7 +20,7 @@ from probe.figures.panels import legend_above, step_axis
 from probe.figures.style import NEUTRAL, Look, Style, looks
 
 _ARMS = ("control", INJECTED, "moment-reset", "head-reset", "fresh")
-_SHORT = {"return": "return", "fitting_final_loss": "fit", "td_error_final_loss": "TD"}
+_SHORT = {"return": "return", "fitting_average_loss": "fit", "td_error_average_loss": "TD"}
 _ROW_CM = 3.4
 
 
@@ -34,7 +34,7 @@ class DetectionFigure(ReportFigure):
         "A row a module and step at which the run was forked. Left: mean return of the episodes that ended in each "
         "twentieth of the budget; thin lines are pairs, thick ones their mean. Middle: return of the injected arm "
         "less that of the arm it is compared with, a dot a pair, with the mean and its 95 % t interval. Right: how "
-        "many times smaller the injected arm's loss is after fitting new targets (fit) and one frozen TD target (TD), "
+        "many times smaller the injected arm's loss is while fitting new targets (fit) and one frozen TD target (TD), "
         "likewise; the dashed line is the 1.1 up to which a gain counts as none."
     )
     caution = (

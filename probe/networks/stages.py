@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from probe.errors import ConfigurationError, UnknownNameError
 from probe.networks.activations import CReLU, Fourier
 from probe.networks.injected_linear import InjectedLinear
+from probe.networks.max_pool import MaxPool
 from probe.networks.mish import Mish
 from probe.networks.rational import Rational
 from probe.networks.rms_norm import RmsNorm
@@ -75,7 +76,7 @@ def _injected_linear(stage: Stage, shape: Shape) -> Built:
 def _max_pool(stage: Stage, shape: Shape) -> Built:
     kernel, stride, padding = (stage.options[key] for key in ("kernel", "stride", "padding"))
     out = tuple((side + 2 * padding - kernel) // stride + 1 for side in shape[1:])
-    return nn.MaxPool2d(kernel, stride, padding), (shape[0], *out)
+    return MaxPool(kernel, stride, padding), (shape[0], *out)
 
 
 def _residual(stage: Stage, shape: Shape) -> Built:

@@ -40,16 +40,16 @@ def verdict(controls: Sequence[float], injected: Sequence[float], margin: float)
     return int(sign_flip_p(logs) <= ALPHA and ratio[1] > margin)
 
 
-@register("injection", version=2)
+@register("injection", version=3)
 @dataclass(frozen=True)
 class Injection(Probe):
     """Whether the network fits new targets better once its head is injected: plasticity lost behind the cut.
 
     Question: do the checkpoint's own head parameters stand in the way of learning?
-    Formula: from the last hidden layer on, `out = h(theta) [frozen] + h(theta1') [learns] - h(theta2') [frozen]`, with
-        `theta1' = theta2'` newly drawn, so that the function is unchanged at the start. The network as it is (arm
-        `control`) and the injected one (arm `injected`) fit the same random network's outputs with the same budget,
-        order and new Adam, in several draws:
+    Formula: from before the last hidden layer of every head on, `out = h(theta) [frozen] + h(theta1') [learns] -
+        h(theta2') [frozen]`, with `theta1' = theta2'` newly drawn, so that the function is unchanged at the start. The
+        network as it is (arm `control`) and the injected one (arm `injected`) fit the same random network's outputs
+        with the same budget, order and new Adam, in several draws:
         - `initial_loss`, `quarter_loss`, `half_loss`, `final_loss` (target variance): mean squared error at the start,
           after 25 %, 50 % and 100 % of the steps
         - `loss_difference` (target variance): final loss of `control` less that of `injected`, a draw at a time, and as
@@ -61,7 +61,8 @@ class Injection(Probe):
         - `verdict` (0 or 1; `margin`): 1, plasticity lost, where `sign_flip_p <= 0.05` and `loss_ratio_low > margin`;
           0, no evidence of loss at this budget; null, undecided
     Axes: losses are means over observations and all outputs; both arms train the same number of parameters.
-    Units: targets have mean 0 and variance 1; a ratio above 1 says that injection helps.
+    Units: targets have mean 0 and variance 1; a ratio above 1 says that injection helps. The end of the budget counts:
+        on the way, outputs of large scale are still coming back to that of the targets.
     Cost: two arms x draws x steps of training a checkpoint; the injected arm runs the head three times.
     Status: verdict `low_sample` and null below 5 draws; `nonfinite` and null where training diverged; `degenerate` and
         null where a loss is zero; `not_applicable` without a hidden nonlinear layer, or where none can be drawn.

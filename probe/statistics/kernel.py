@@ -4,43 +4,21 @@ It is single-threaded on purpose: it works at the speed of memory already, and s
 The interpreter lock is released.
 """
 
-from collections.abc import Callable
-from inspect import unwrap
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from numba import njit
 
 from probe.arrays import NDArray
+from probe.compiling import compiled, inlined
 
 PARTIAL = 256
 """Values that are added up in float32 before float64 takes over."""
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 _ONE, _NONE, _INFINITY = np.float32(1), np.float32(0), np.float32(np.inf)
 
 
-def _compiled(*licences: str) -> Callable[[Function], Function]:
-    """Compiles a function on first use, with these of LLVM's fast-math licences, and keeps the result on disk."""
-
-    def decorate(function: Function) -> Function:
-        function = cast(Function, unwrap(function))  # numba cannot take in what checks annotations in the tests
-        try:
-            return cast(Function, njit(function, cache=True, nogil=True, fastmath=set(licences)))
-        except RuntimeError:
-            # Neither the package's folder nor the user's cache can be written: compile in each process.
-            return cast(Function, njit(function, nogil=True, fastmath=set(licences)))
-
-    return decorate
-
-
-def _inlined(function: Function) -> Function:
-    """Copies a function into its callers before types are known; as a call of its own it would not be vectorised."""
-    return cast(Function, njit(unwrap(function), inline="always"))
-
-
-@_inlined
+@inlined
 def _add_row(values: Any, sample: int, row: int, sums: Any) -> None:
     for unit in range(values.shape[2]):
         x = values[sample, row, unit]
@@ -53,7 +31,7 @@ def _add_row(values: Any, sample: int, row: int, sums: Any) -> None:
         sums[6, unit] = x if x > sums[6, unit] else sums[6, unit]
 
 
-@_inlined
+@inlined
 def _add_four_rows(values: Any, sample: int, row: int, sums: Any) -> None:
     # The sums are loaded and stored once for four rows: stores bound the speed.
     for unit in range(values.shape[2]):
@@ -74,7 +52,7 @@ def _add_four_rows(values: Any, sample: int, row: int, sums: Any) -> None:
         sums[6, unit] = high if high > sums[6, unit] else sums[6, unit]
 
 
-@_compiled("nsz", "contract")
+@compiled("nsz", "contract")
 def add_rows(
     values: Float[NDArray[np.float32], "batch position unit"],
     table: Float[NDArray[np.float64], "quantity unit"],
@@ -102,7 +80,7 @@ def add_rows(
         table[6, unit] = max(table[6, unit], sums[6, unit])
 
 
-@_compiled("reassoc", "nsz", "contract")
+@compiled("reassoc", "nsz", "contract")
 def _sums(values: Any) -> Any:
     total, total_abs, total_square = _NONE, _NONE, _NONE
     for index in range(len(values)):
@@ -113,7 +91,7 @@ def _sums(values: Any) -> Any:
     return total, total_abs, total_square
 
 
-@_compiled()
+@compiled()
 def _counts(values: Any) -> Any:
     positive, zero = np.int32(0), np.int32(0)
     for index in range(len(values)):
@@ -123,7 +101,7 @@ def _counts(values: Any) -> Any:
     return positive, zero
 
 
-@_compiled("reassoc", "nsz", "nnan")
+@compiled("reassoc", "nsz", "nnan")
 def _extremes(values: Any) -> Any:
     # Without `nnan` the comparisons stay scalar; what NaN does here does not matter, its sum marks the unit.
     low, high = _INFINITY, -_INFINITY
@@ -134,7 +112,7 @@ def _extremes(values: Any) -> Any:
     return low, high
 
 
-@_compiled()
+@compiled()
 def add_maps(
     values: Float[NDArray[np.float32], "batch unit position"],
     table: Float[NDArray[np.float64], "quantity unit"],

@@ -5,7 +5,6 @@ relative error below 256 * 2**-24 = 1.5e-5 in the worst case, and near 1e-7 as a
 float64. The compiled form (numba, extra `fast`) and the eager one agree within this.
 """
 
-from functools import cache
 from types import ModuleType
 
 import numpy as np
@@ -14,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probe.arrays import NDArray
+from probe.kernels import kernels
 
 PARTIAL_VALUES = 256
 """Values that are added up in the output's own precision before float64 takes over."""
@@ -95,16 +95,8 @@ def eager_sums(values: Float[Tensor, "batch ..."]) -> Sums:
     return table, np.concatenate([per_sample for _, per_sample in chunks])
 
 
-@cache
 def _kernel() -> ModuleType | None:
-    """Returns the compiled kernels, or None without a numba that compiles."""
-    try:
-        from numba import config
-
-        from probe.statistics import kernel
-    except ImportError:
-        return None
-    return None if getattr(config, "DISABLE_JIT", False) else kernel
+    return kernels("probe.statistics.kernel")
 
 
 def _rows(values: Tensor) -> Tensor:

@@ -85,9 +85,9 @@ class Case:
         return f"{self.kind}/{self.width}/{self.seed}"
 
 
-def known_cases(count: int) -> Iterator[Case]:
-    """Yields so many of each kind, one of each after another."""
-    for seed in range(count):
+def known_cases(seeds: Sequence[int]) -> Iterator[Case]:
+    """Yields each kind with these seeds, one of each after another."""
+    for seed in seeds:
         yield Case("90 % of units killed", WIDTH, seed, True, share=0.9)
         yield Case("100 % of units killed", WIDTH, seed, True, share=1.0)
         yield Case("tanh saturated by +-20", WIDTH, seed, True, tanh=True)
@@ -95,9 +95,9 @@ def known_cases(count: int) -> Iterator[Case]:
         yield Case(f"trained for {HEALTHY_STEPS:,} steps", WIDTH, seed, False, steps=HEALTHY_STEPS)
 
 
-def power_cases(count: int) -> Iterator[Case]:
-    """Yields so many of each share and width."""
-    for seed in range(count):
+def power_cases(seeds: Sequence[int]) -> Iterator[Case]:
+    """Yields each share and width with these seeds."""
+    for seed in seeds:
         for width in WIDTHS:
             for share in SHARES:
                 yield Case(f"{100 * share:.0f} % of units killed", width, seed, None, share=share)
@@ -199,12 +199,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=10, help="Of each kind.")
     parser.add_argument("--power", type=int, default=4, help="Of each share and width of the power curve.")
+    parser.add_argument("--first", type=int, default=0, help="Seed of the first case; the others follow.")
     parser.add_argument("--folder", type=Path, default=Path("runs/detector"))
     arguments, _ = parser.parse_known_args()
-    known = judged(list(known_cases(arguments.cases)), arguments.folder)
+    first = arguments.first
+    known = judged(list(known_cases(range(first, first + arguments.cases))), arguments.folder)
     report(known, f"Known heads, {PAIRS} pairs each")
-    power = judged(list(power_cases(arguments.power)), arguments.folder)
-    report(power, f"Power, {PAIRS} pairs each")
+    power = judged(list(power_cases(range(first, first + arguments.power))), arguments.folder)
+    if power:
+        report(power, f"Power, {PAIRS} pairs each")
     seconds = [float(str(each["seconds"])) for each in (*known, *power)]
     if seconds:
         print(f"An arm took {sum(seconds) / len(seconds):.2f} s on average.")

@@ -27,7 +27,7 @@ from tests.benchmarks.cleanrl.process import CHECKOUT, play_in_a_process
 from tests.trainers.plain_ppo import PlainPpo
 
 ROUNDS = 3
-MICRO_BATCHES = (64, 128, 256)
+MICRO_BATCHES = (64, 128, 256, 512)
 ROLLOUT_STEPS = 32
 """One minibatch of 2,048 a pass, instead of the eight of 256 steps."""
 IMPALA = ("coinrun-cleanrl", f"ppo.rollout_steps={ROLLOUT_STEPS}")

@@ -29,7 +29,7 @@ def test_a_detection_is_printed_kept_and_not_run_again(probe: Invoke, path: Path
     assert "every arm is in the analysis already" in again.error
     (found,) = json.loads(again.out)["detections"]
     assert (found["step"], found["module"], found["pairs"]) == (64, "critic", 2)
-    assert len(found["arms"]["injected"]["td_error_final_loss"]["differences"]) == 2
+    assert len(found["arms"]["injected"]["td_error_average_loss"]["differences"]) == 2
     assert contents(path) == before
     report = probe("report", out, "--out", tmp_path / "report", "--figure", "detection", "--format", "html")
     assert report.code == 0 and "Plasticity injection" in (tmp_path / "report" / "index.html").read_text()

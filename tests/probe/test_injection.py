@@ -40,7 +40,7 @@ class Opaque(nn.Module):
         return self.out(hidden), self.value(hidden)
 
 
-CASES = [("mlp", VECTORS), ("conv64", IMAGES), ("impala", IMAGES), ("opaque", VECTORS)]
+CASES = [("mlp", VECTORS), ("conv64", IMAGES), ("impala", IMAGES), ("nature", IMAGES), ("opaque", VECTORS)]
 
 
 def made(name: str, seed: int) -> nn.Module:
@@ -82,9 +82,14 @@ def test_at_injection_nothing_changes_but_what_learns(name: str, batch: Tensor) 
 
 @pytest.mark.parametrize(
     ("name", "batch", "layer"),
-    [("mlp", VECTORS, "encoder.dense2"), ("conv64", IMAGES, "encoder.dense"), ("opaque", VECTORS, "second")],
+    [
+        ("mlp", VECTORS, "encoder.dense2"),
+        ("conv64", IMAGES, "encoder.dense"),
+        ("nature", IMAGES, "encoder.flatten"),
+        ("opaque", VECTORS, "second"),
+    ],
 )
-def test_the_default_cut_is_the_last_hidden_layer(name: str, batch: Tensor, layer: str) -> None:
+def test_the_default_cut_is_before_the_last_hidden_layer_of_every_head(name: str, batch: Tensor, layer: str) -> None:
     assert find_cut(made(name, 0), batch[:1]).layer == layer
 
 
@@ -99,7 +104,9 @@ def test_a_block_can_be_the_cut() -> None:
     assert "encoder.sequence3.conv.weight" in cut.names and "encoder.sequence2.conv.weight" not in cut.names
 
 
-@pytest.mark.parametrize(("name", "batch", "native"), [("conv64", IMAGES, True), ("opaque", VECTORS, False)])
+@pytest.mark.parametrize(
+    ("name", "batch", "native"), [("conv64", IMAGES, True), ("nature", IMAGES, True), ("opaque", VECTORS, False)]
+)
 def test_both_ways_of_injecting_give_one_function(name: str, batch: Tensor, native: bool) -> None:
     original, fresh = made(name, 0), made(name, 1)
     cut = find_cut(original, batch[:1])

@@ -30,6 +30,10 @@ def curve(network: nn.Module, wanted: Tensor, steps: int = 40, seed: int = 0, ba
     return fit(task(network, wanted, steps, seed, batch))
 
 
+def test_the_average_is_of_the_losses_after_a_quarter_half_and_all_of_the_steps() -> None:
+    assert Curve(initial=9.0, quarter=0.6, half=0.3, final=0.15).average == pytest.approx(0.35)
+
+
 def test_a_networks_own_outputs_cost_nothing_at_step_zero() -> None:
     assert curve(mlp(), outputs_on(mlp(), OBSERVATIONS)).initial == 0.0
 

@@ -8,7 +8,7 @@ from probe.detection import NAME, settings_digest
 from probe.trainers.detect.placement import Placement
 from probe.trainers.injecting import HeadMoments
 
-VERSION = 1
+VERSION = 2
 """Raised when what is measured changes; older arms are run again."""
 CONTROL, MOMENT_RESET, INJECTED, HEAD_RESET, FRESH = "control", "moment-reset", "injected", "head-reset", "fresh"
 OPTIONAL = (HEAD_RESET, FRESH)

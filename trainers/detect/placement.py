@@ -1,20 +1,15 @@
 """Where a network is injected to ask about one module, and whether its trunk has to be split for that."""
 
-import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from probe.errors import ConfigurationError
 from probe.networks import NetworkSpec
-from probe.networks.branches import ENCODER, stages_from
-from probe.networks.consumers import ROLES
-from probe.networks.specification import Stage
+from probe.networks.branches import ENCODER
+from probe.networks.cuts import heads, hidden_cuts
 from probe.trainers.detect.splitting import split_specification
-from probe.trainers.renewal import heads
 
 Module = Literal["actor", "critic", "both"]
-_LETTERS = {"weights": "w", "nonlinearity": "a", "pair": "a"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ def place(spec: NetworkSpec, module: Module | None = None, layer: str | None = N
         raise ConfigurationError(
             f"--inject {asked}: the network has no other head than {', '.join(there)}. Choose --inject {there[0]}."
         )
-    known = _places(spec, chosen)
+    known = hidden_cuts(spec, chosen)
     if spec.injections:
         known = [path for path in known if path == spec.injections[0].cut]
     if layer is not None and layer not in known:
@@ -80,26 +75,3 @@ def place(spec: NetworkSpec, module: Module | None = None, layer: str | None = N
         )
     split_specification(spec, cut)  # says why, where it cannot be
     return Placement(asked, f"{asked}.{cut.partition('.')[2]}", split=cut)
-
-
-def _places(spec: NetworkSpec, chosen: Sequence[str]) -> list[str]:
-    """Returns the stages, in order, from which on every chosen head has a hidden nonlinear layer."""
-    candidates = [f"{ENCODER}.{stage.name}" for stage in spec.modules[ENCODER].stages]
-    if len(chosen) == 1:
-        candidates += [f"{chosen[0]}.{stage.name}" for stage in spec.modules[chosen[0]].stages]
-    return [path for path in candidates if all(_has_hidden(_path_of(spec, path, head)) for head in chosen)]
-
-
-def _path_of(spec: NetworkSpec, cut: str, head: str) -> tuple[Stage, ...]:
-    found = stages_from(spec, cut)
-    return (*found.get(ENCODER, ()), *found[head])
-
-
-def _has_hidden(stages: Sequence[Stage]) -> bool:
-    """Whether weights, a nonlinearity and weights follow each other."""
-    return re.search("w.*a.*w", "".join(_letters(stages))) is not None
-
-
-def _letters(stages: Sequence[Stage]) -> Iterator[str]:
-    for stage in stages:
-        yield from _letters(stage.stages) if stage.stages else _LETTERS.get(ROLES[stage.kind], "")

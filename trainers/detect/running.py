@@ -26,7 +26,7 @@ THREADS = 1
 """PyTorch's, of an arm: what it computes must not follow from how many others run."""
 ARMS = "arms"
 """What the folder of finished arms is named after: `probe analyze` clears its own and leaves these."""
-_POINTS = ("initial", "quarter", "half", "final")
+_POINTS = ("initial", "quarter", "half", "final", "average")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ class PlasticityInjection(AtMoments):
         """Where and when it is injected."""
 
         cut: str = ""
-        """Stage of a module from which on it is injected, such as `encoder.dense`; empty: the last hidden layer."""
+        """Stage of a module from which on it is injected, such as `encoder.dense`; empty: before the last hidden
+        layer of every head."""
         head_moments: HeadMoments = "fresh"
         """Whether theta1' begins without moments, or with those of the parameters that it replaces."""
         reset_moments: bool = False

@@ -3,11 +3,11 @@
 import torch
 
 from probe.networks import build
+from probe.networks.cuts import heads
 from probe.trainers.base import Trainer
 from probe.trainers.mitigations.base import register
 from probe.trainers.mitigations.intervening import AtMoments
 from probe.trainers.moments import adopt_parameters, reset_moments
-from probe.trainers.renewal import heads
 
 
 @register("injection-linear")

@@ -2,10 +2,11 @@
 
 import torch
 
+from probe.networks.cuts import heads
 from probe.trainers.base import Trainer
 from probe.trainers.mitigations.base import register
 from probe.trainers.mitigations.intervening import AtShift
-from probe.trainers.renewal import heads, renew
+from probe.trainers.renewal import renew
 
 
 @register("reset-final")

@@ -6,10 +6,11 @@ import torch
 from pydantic import Field
 
 from probe.errors import ConfigurationError
+from probe.networks.cuts import heads
 from probe.trainers.base import Trainer
 from probe.trainers.mitigations.base import register
 from probe.trainers.mitigations.intervening import Periodic, PeriodSettings
-from probe.trainers.renewal import heads, penultimate_layers, renew
+from probe.trainers.renewal import penultimate_layers, renew
 
 
 @register("reset-periodic")

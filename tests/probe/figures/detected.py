@@ -46,5 +46,5 @@ def _points(better: float, module: Module, arm: str, rng: np.random.Generator) -
     if arm != CONTROL:
         for kind in kinds:
             points.append(Point(f"{kind}_initial_loss", STEP, 1.0, "ok", 1280))
-            points.append(Point(f"{kind}_final_loss", STEP, 0.5 * exp(-better), "ok", 1280))
+            points.append(Point(f"{kind}_average_loss", STEP, 0.5 * exp(-better), "ok", 1280))
     return points

@@ -73,7 +73,11 @@ def test_the_rows_say_what_the_arms_came_to(path: Path, tmp_path: Path) -> None:
             start = found.values["moment-reset"][3].get(each.measure.start, 0.0)
             assert stored.tolist() == pytest.approx([each.measure.difference(*values, start)])
         assert {each.measure for each in found.comparisons()} == set(MEASURES)
-        assert "fitting_final_loss" not in found.values["control"][3]
+        injected = found.values["injected"][3]
+        for kind in ("fitting", "td_error"):
+            on_the_way = [injected[f"{kind}_{point}_loss"] for point in ("quarter", "half", "final")]
+            assert injected[f"{kind}_average_loss"] == pytest.approx(np.mean(on_the_way))
+        assert "fitting_average_loss" not in found.values["control"][3]
 
 
 def test_an_arm_is_the_same_whenever_it_is_run(path: Path, tmp_path: Path) -> None:
