@@ -1,23 +1,16 @@
 """How many threads this process computes on, and computations side by side, each on one of them."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
-from itertools import pairwise
 from threading import Event
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from threadpoolctl import threadpool_limits
 
-from probe.arrays import NDArray
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_WORTHWHILE = 2**18
-"""Values of the first array to a thread: below that, waking one takes longer than it saves."""
 
 
 def use_threads(count: int) -> None:
@@ -54,26 +47,3 @@ def side_by_side(function: Callable[[Item, Event], Result], items: Iterable[Item
             given_up.set()
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)  # PyTorch keeps one number for all threads that are still to come
-
-
-def share_out(function: Callable[..., None], *arrays: NDArray[Any]) -> None:
-    """Calls a function on equal parts of arrays, one for each thread of PyTorch's.
-
-    Args:
-        function: Must let go of the interpreter lock, and treat each sample by itself.
-        arrays: Samples first.
-    """
-    samples, size = len(arrays[0]), arrays[0].size
-    parts = max(1, min(torch.get_num_threads(), samples, size // _WORTHWHILE))
-    ends = [samples * part // parts for part in range(parts + 1)]
-    own, *others = [[array[start:stop] for array in arrays] for start, stop in pairwise(ends)]
-    waiting = [_helpers(os.getpid(), len(others)).submit(function, *part) for part in others]
-    function(*own)
-    for each in waiting:
-        each.result()
-
-
-@cache
-def _helpers(process: int, count: int) -> ThreadPoolExecutor:
-    """Threads of this process: a forked one has none of its parent's."""
-    return ThreadPoolExecutor(count)

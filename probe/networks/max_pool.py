@@ -11,7 +11,6 @@ from torch.overrides import has_torch_function
 
 from probe.arrays import NDArray
 from probe.kernels import kernels
-from probe.threads import share_out
 
 _KERNEL = "probe.networks.pool_kernel"
 _LAYOUT = torch.channels_last
@@ -23,7 +22,8 @@ class MaxPool(nn.MaxPool2d):
     """Max pooling: a compiled form for what training on a CPU has, else PyTorch's own; both give the same bits.
 
     The compiled form takes windows of 3 x 3, two pixels apart, on images of even sides in channels-last memory, in
-    float32 or bfloat16, while nothing watches, transforms or traces the network.
+    float32 or bfloat16, on one thread, while nothing watches, transforms or traces the network. On several threads
+    PyTorch's own is as fast: its workers wait for their next part in a spin, and leave no core to threads of ours.
     """
 
     def forward(self, input: Float[Tensor, "*batch channel height width"]) -> Any:
@@ -35,6 +35,7 @@ class MaxPool(nn.MaxPool2d):
         return (
             all(getattr(self, name) == value for name, value in _WINDOW.items())
             and input.device.type == "cpu"
+            and torch.get_num_threads() == 1
             and input.dtype in _BITS
             and input.ndim == 4
             and input.numel() > 0
@@ -52,7 +53,7 @@ class _Pooled(torch.autograd.Function):
         rows, columns = height // 2, width // 2
         pooled = torch.empty((batch, channels, rows, columns), dtype=images.dtype, memory_format=_LAYOUT)
         places = torch.empty((batch, rows + 1, columns + 1, channels), dtype=torch.uint8)
-        share_out(kernel.pool, _bits(images), _bits(pooled), places.numpy())
+        kernel.pool(_bits(images), _bits(pooled), places.numpy())
         ctx.kernel = kernel
         ctx.save_for_backward(places)
         return pooled
@@ -65,7 +66,7 @@ class _Pooled(torch.autograd.Function):
         batch, channels, rows, columns = gradient.shape
         images = torch.empty((batch, channels, 2 * rows, 2 * columns), dtype=gradient.dtype, memory_format=_LAYOUT)
         written = _bits(images)
-        share_out(ctx.kernel.spread, _bits(gradient), places.numpy(), written, written, written, written)
+        ctx.kernel.spread(_bits(gradient), places.numpy(), written, written, written, written)
         return images, None
 
 

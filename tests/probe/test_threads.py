@@ -1,15 +1,13 @@
 """Threads; computations side by side: order, one thread each, and an end without waiting."""
 
-import multiprocessing
 from collections.abc import Iterator
-from threading import Barrier, Event, current_thread, get_ident, main_thread
+from threading import Barrier, Event, current_thread, main_thread
 
-import numpy as np
 import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-from probe.threads import share_out, side_by_side, use_threads
+from probe.threads import side_by_side, use_threads
 
 
 @pytest.fixture(params=[1, 3])
@@ -62,52 +60,3 @@ def test_items_are_drawn_in_the_callers_thread_when_their_turn_comes(threads: in
     results = side_by_side(lambda item, _: item, items())
     assert next(results) == 0 and len(drawn) <= threads + 1
     assert list(results) == list(range(1, 20))
-
-
-ROWS = np.repeat(np.arange(7.0)[:, None], 2**18, axis=1)
-
-
-def test_rows_are_shared_out_among_as_many_threads_as_pytorch_has(threads: int) -> None:
-    meeting, seen = Barrier(threads), np.zeros((7, 2))
-
-    def work(values: np.ndarray, results: np.ndarray) -> None:
-        meeting.wait(60)
-        results[:, 0] += values[:, 0]
-        results[:, 1] = get_ident()
-
-    share_out(work, ROWS, seen)
-    assert seen[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 6]
-    assert len(set(seen[:, 1])) == threads and get_ident() in seen[:, 1]
-
-
-@pytest.mark.parametrize("values", [ROWS[:1], ROWS[:, :4], ROWS[:0]])
-def test_one_row_or_few_values_stay_in_the_callers_thread(values: np.ndarray, threads: int) -> None:
-    callers: list[int] = []
-    share_out(lambda values: callers.append(get_ident()), values)
-    assert callers == [get_ident()]
-
-
-@pytest.mark.parametrize("row", [0, 6])
-def test_an_error_in_any_part_reaches_the_caller(row: int, threads: int) -> None:
-    def fail(values: np.ndarray) -> None:
-        if row in values[:, 0]:
-            raise ValueError("a bad row")
-
-    with pytest.raises(ValueError, match="a bad row"):
-        share_out(fail, ROWS)
-
-
-def _negate(values: np.ndarray, negated: np.ndarray) -> None:
-    negated[:] = -values
-
-
-def _negated() -> float:
-    result = np.zeros_like(ROWS)
-    share_out(_negate, ROWS, result)
-    return float(result.sum())
-
-
-def test_a_forked_process_has_helpers_of_its_own(threads: int) -> None:
-    expected = _negated()
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        assert pool.apply_async(_negated).get(60) == expected == -21 * 2**18
