@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import zlib
-from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from probe.blocks import read_ahead
 from probe.errors import ConfigurationError, FileError, UnknownNameError
 from probe.files import reason, tensor_digest
 
@@ -40,15 +38,7 @@ _REQUIRED = (
 )
 _PASS, _PASS_VALUES = 256, 2**22
 """Most observations of a forward pass, and most numbers in them: fewer cost more, more take memory for nothing."""
-_BLOCK = 64
-"""Rows read at once where the file's own chunks cannot be used."""
-_WORKERS = 2
-_AHEAD = 8
-"""Blocks that are read and decompressed before they are asked for."""
-
 Array = NDArray[Any]
-Block = tuple[int, int]
-"""First row and the row after the last."""
 
 
 class ObservationSet:
@@ -159,23 +149,9 @@ class ObservationSet:
         return np.empty((rows, *self.observation_shape), np.uint8 if len(self.observation_shape) == 3 else np.float32)
 
     def _blocks(self) -> Iterator[tuple[int, Array]]:
-        """Yields (first row, rows) in order; a few threads read and decompress ahead."""
-        with _opened(self.path) as file, ThreadPoolExecutor(_WORKERS) as pool:
-            dataset = file["observations"]
-            direct = _is_direct(dataset)
-            size = dataset.chunks[0] if direct else _BLOCK
-            read = _read_chunk if direct else _read_rows
-            waiting: deque[tuple[int, Future[Array]]] = deque()
-            try:
-                for first in range(0, self.samples, size):
-                    block = (first, min(first + size, self.samples))
-                    waiting.append((first, pool.submit(read, dataset, block)))
-                    if len(waiting) >= _AHEAD:
-                        yield _result(self.path, *waiting.popleft())
-                while waiting:
-                    yield _result(self.path, *waiting.popleft())
-            finally:
-                pool.shutdown(cancel_futures=True)
+        """Yields (first row, rows) in order."""
+        with _opened(self.path) as file:
+            yield from read_ahead(file["observations"], self.path)
 
 
 def open_observations(path: Path | str) -> ObservationSet:
@@ -259,34 +235,3 @@ def _checked_shape(path: Path, file: Any) -> tuple[int, ...]:
             "channel) or float32 (sample, feature), and at least one. Collect it again with `probe collect`."
         )
     return shape
-
-
-def _is_direct(dataset: Any) -> bool:
-    """Whether chunks are whole rows with gzip alone, so that they can be decompressed outside HDF5's one lock."""
-    return bool(
-        dataset.chunks is not None
-        and dataset.chunks[1:] == dataset.shape[1:]
-        and dataset.compression == "gzip"
-        and not (dataset.shuffle or dataset.fletcher32 or dataset.scaleoffset)
-        and dataset.dtype.isnative
-        and dataset.id.get_num_chunks() == -(-dataset.shape[0] // dataset.chunks[0])
-    )
-
-
-def _read_chunk(dataset: Any, block: Block) -> Array:
-    filters_skipped, raw = dataset.id.read_direct_chunk((block[0], *(0,) * (dataset.ndim - 1)))
-    size = int(np.prod(dataset.chunks)) * dataset.dtype.itemsize
-    content = raw if filters_skipped else zlib.decompress(raw, bufsize=size)
-    rows: Array = np.frombuffer(content, dataset.dtype).reshape(dataset.chunks)
-    return rows[: block[1] - block[0]]
-
-
-def _read_rows(dataset: Any, block: Block) -> Array:
-    return np.asarray(dataset[block[0] : block[1]])
-
-
-def _result(path: Path, first: int, future: "Future[Array]") -> tuple[int, Array]:
-    try:
-        return first, future.result()
-    except (OSError, ValueError, RuntimeError, zlib.error) as error:
-        raise FileError(f"{path}: damaged from row {first} on ({error}). Collect it again.") from error
