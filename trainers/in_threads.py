@@ -3,6 +3,8 @@
 import threading
 from collections import deque
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from queue import SimpleQueue
 
 import torch
@@ -24,28 +26,38 @@ def train_in_threads(jobs: list[Job], workers: int, tell: Tell) -> None:
         KeyboardInterrupt: this process was interrupted; every run has ended after an update, and has saved its state.
             Interrupted once more, it ends them as they are.
     """
-    waiting, running = deque(jobs), 0
-    told: Told = SimpleQueue()
-    stop = threading.Event()
+    waiting, running = deque(jobs), _Running({}, SimpleQueue(), threading.Event())
     try:
-        while waiting or running:
-            while waiting and running < workers:
-                # A daemon does not keep a process alive that is interrupted twice.
-                threading.Thread(target=_work, args=(waiting.popleft(), told, stop), daemon=True).start()
-                running += 1
-            running -= _listen(told, tell)
+        while waiting or running.threads:
+            while waiting and len(running.threads) < workers:
+                running.start(waiting.popleft())
+            running.listen(tell)
     except BaseException:
-        stop.set()
-        while running:
-            running -= _listen(told, tell)
+        running.stop.set()
+        while running.threads:
+            running.listen(tell)
         raise
 
 
-def _listen(told: Told, tell: Tell) -> bool:
-    """Passes on what a run tells next; returns whether it has ended."""
-    job, message = told.get()
-    tell(job, message)
-    return isinstance(message, Ending)
+@dataclass(frozen=True)
+class _Running:
+    threads: dict[Path, threading.Thread]
+    told: Told
+    stop: threading.Event
+
+    def start(self, job: Job) -> None:
+        # A daemon does not keep a process alive that is interrupted twice.
+        thread = threading.Thread(target=_work, args=(job, self.told, self.stop), daemon=True)
+        self.threads[job.path] = thread
+        thread.start()
+
+    def listen(self, tell: Tell) -> None:
+        """Waits until a run has something to tell, and passes it on."""
+        job, message = self.told.get()
+        if isinstance(message, Ending):
+            # What a thread still cleans up after its last word must not meet the end of the process.
+            self.threads.pop(job.path).join()
+        tell(job, message)
 
 
 def _work(job: Job, told: Told, stop: threading.Event) -> None:
