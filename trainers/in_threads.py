@@ -9,10 +9,7 @@ from queue import SimpleQueue
 
 import torch
 
-from probe.trainers.jobs import Ending, Job, Progress, Tell, train
-
-_THREADS = 1
-"""PyTorch's, in a run beside others: what it computes must not follow from how many others there are."""
+from probe.trainers.jobs import BESIDE_OTHERS, Ending, Job, Progress, Tell, train
 
 Told = SimpleQueue[tuple[Job, Progress | Ending]]
 
@@ -68,7 +65,7 @@ def _work(job: Job, told: Told, stop: threading.Event) -> None:
 
     try:
         with _stream(job.record.configuration.compute.device):
-            train(job, _THREADS, pass_on)
+            train(job, BESIDE_OTHERS, pass_on)
     except KeyboardInterrupt:
         told.put((job, Ending(interrupted=True)))
 

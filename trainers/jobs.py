@@ -15,6 +15,8 @@ from probe.trainers.run import TrainingRun
 
 OUR_FAULT = 1
 """Exit code where no input is at fault."""
+BESIDE_OTHERS = 1
+"""Threads of a run beside others: what it computes must not follow from how many others there are."""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from probe.memory import keep_freed_memory
-from probe.trainers.jobs import OUR_FAULT, Ending, Job, Progress, Tell, train
-
-_THREADS = 1
-"""PyTorch's, in a run beside others: what it computes must not follow from how many others there are."""
+from probe.trainers.jobs import BESIDE_OTHERS, OUR_FAULT, Ending, Job, Progress, Tell, train
 
 
 def train_side_by_side(jobs: list[Job], workers: int, tell: Tell) -> None:
@@ -107,7 +104,7 @@ def _work(job: Job, sender: Connection) -> None:
             signal.raise_signal(signal.SIGTERM)
 
     try:
-        train(job, _THREADS, tell)
+        train(job, BESIDE_OTHERS, tell)
     except KeyboardInterrupt:
         with suppress(BrokenPipeError):
             sender.send(Ending(interrupted=True))
