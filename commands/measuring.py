@@ -1,4 +1,4 @@
-"""Carrying out a plan with progress: the forward passes, then the probes that cost more."""
+"""Carrying out a plan with progress: the forward passes and what shares them, then the probes that cost more."""
 
 from probe.commands.console import messages, progress
 from probe.planning import Plan
@@ -11,6 +11,10 @@ def carry_out(planned: Plan, workers: int) -> Analysis:
     if not planned.items and not planned.missing:
         messages.print("Nothing new to measure: every checkpoint is in the analysis already.")
     if planned.items:
+        shared = [each for piece in planned.shared.values() for each in piece]
+        if shared:
+            for line in estimate(shared).lines("The forward pass with the probes that share it"):
+                messages.print(line)
         with progress("Measuring checkpoints", len(planned.items), "checkpoints") as advance:
             for item in planned.measure(workers):
                 advance(note=item.checkpoint.path.name)

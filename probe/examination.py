@@ -10,8 +10,8 @@ import numpy as np
 
 from probe.checkpoints.base import Checkpoint
 from probe.errors import FileError
-from probe.measurement import Measurement, WorkItem
-from probe.passes import share_pass
+from probe.measurement import Measurement, WorkItem, measure
+from probe.passes import adopt, share_pass
 from probe.probes.base import Arrays, Finding, Findings, Probe, Reading
 from probe.results import open_analysis
 from probe.results.parts import PartStore
@@ -113,6 +113,22 @@ def pieces(items: Sequence[ProbeItem]) -> list[Piece]:
     return [tuple(group) for group in groups.values()]
 
 
+def pass_for(work: tuple[WorkItem, Sequence[ProbeItem]]) -> WorkItem:
+    """Measures a checkpoint; the probes of a piece share its pass. Writes the parts of all.
+
+    Raises:
+        ProbeError: checkpoint or observations cannot be read.
+    """
+    item, piece = work
+    shared = measure(item, [each.probe for each in piece])
+    if piece:
+        subject = subject_of(item)
+        adopt(subject, shared)
+        for each in piece:
+            each.save(_found(each, subject))
+    return item
+
+
 def examine(piece: Piece) -> Piece:
     """Runs the probes of a piece and writes the part of each one's findings.
 
@@ -136,7 +152,7 @@ def controls(items: Sequence[ProbeItem]) -> list[ProbeItem]:
     found: dict[str, ProbeItem] = {}
     for each in firsts.values():
         sets = {item.data_digest: item for item in (*each.others, each.item)}
-        subjects = {_unmeasured(item): item for item in sets.values()}
+        subjects = {unmeasured(item): item for item in sets.values()}
         for probe, subject in each.probe.controls(list(subjects)):
             key = probe.control_key(subject)
             if key is not None:
@@ -145,8 +161,10 @@ def controls(items: Sequence[ProbeItem]) -> list[ProbeItem]:
     return list(found.values())
 
 
-def _unmeasured(item: WorkItem) -> Subject:
-    return Subject(item.checkpoint, item.data.of(item.checkpoint.digest), {}, {}, item.samples)
+def unmeasured(item: WorkItem) -> Subject:
+    """Returns a checkpoint on its set before its forward pass: without statistics."""
+    data = item.data.of(item.checkpoint.digest)
+    return Subject(item.checkpoint, data, {}, {}, item.samples, dict(item.activations))
 
 
 def _found(each: ProbeItem, subject: Subject) -> Findings:
@@ -165,10 +183,7 @@ def subject_of(item: WorkItem) -> Subject:
     Raises:
         FileError: the part of its forward pass is gone.
     """
-    measured = Measurement.from_part(item)
-    if measured is None and item.out.exists():
-        with open_analysis(item.out) as analysis:
-            measured = Measurement.from_analysis(analysis, item.checkpoint.digest, item.data_digest)
+    measured = measurement_of(item)
     if measured is None:
         raise FileError(f"{item.out}.parts: the part of {item.checkpoint.path} is gone. Run `probe analyze` again.")
 
@@ -184,6 +199,15 @@ def subject_of(item: WorkItem) -> Subject:
     declared = dict(item.activations)
     data = item.data.of(item.checkpoint.digest)
     return Subject(item.checkpoint, data, measured.statistics, measured.layers, item.samples, declared, control)
+
+
+def measurement_of(item: WorkItem) -> Measurement | None:
+    """Returns what the forward pass left, in a part or in the analysis file; None before it."""
+    measured = Measurement.from_part(item)
+    if measured is None and item.out.exists():
+        with open_analysis(item.out) as analysis:
+            measured = Measurement.from_analysis(analysis, item.checkpoint.digest, item.data_digest)
+    return measured
 
 
 def readings_as_text(found: Findings) -> str:

@@ -13,17 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from probe.capture import capture
 from probe.checkpoints.base import Checkpoint
 from probe.files import tensor_digest
-from probe.inputs import network_inputs
 from probe.observations import ObservationSet
+from probe.passes import SharedPass, make_pass, observers_of
 from probe.probes.base import Probe
 from probe.results import Analysis
 from probe.results.parts import PartStore
 from probe.results.writing import KEY_LENGTH
 from probe.statistics.collector import StatisticsCollector
 from probe.statistics.layer import LayerStatistics
+from probe.subject import Subject
 
 _SEPARATOR = "/"
 _DERIVED = ("mean", "mean_abs", "mean_square", "activation_rate", "zero_rate")
@@ -111,25 +111,34 @@ class Measurement:
         return kept
 
 
-@torch.no_grad()
-def measure(item: WorkItem) -> WorkItem:
+def measure(item: WorkItem, probes: Sequence[Probe] = ()) -> SharedPass:
     """Runs a checkpoint's network over an observation set and writes the part of its statistics.
+
+    Args:
+        item: The checkpoint and the set.
+        probes: Those that gather what they need on the way.
+
+    Returns:
+        What these have gathered; see `probe.passes.adopt`.
 
     Raises:
         ProbeError: checkpoint or observations cannot be read, or do not fit each other.
         RuntimeError: the forward passes changed the network's state.
     """
-    network = item.checkpoint.network().eval()
+    data = item.data.of(item.checkpoint.digest)
+    subject = Subject(item.checkpoint, data, {}, {}, item.samples, dict(item.activations))
+    network = subject.network().eval()
     before = state_digest(network)
-    collector, samples = StatisticsCollector(), 0
-    with capture(network, collector, activations=dict(item.activations)) as outputs:
-        data = item.data.of(item.checkpoint.digest)
-        for batch in network_inputs(item.checkpoint, data, item.data.pass_size, item.samples):
-            network(batch)
-            samples += len(batch)
-    collector.drop(outputs.layers)
+    collector, gradients = StatisticsCollector(), any(each.needs == "gradient" for each in probes)
+    shared, squashed = make_pass(subject, network, observers_of(subject, probes), gradients, collector)
+    collector.drop(squashed)
     if state_digest(network) != before:
         raise RuntimeError(f"{item.checkpoint.path}: a forward pass in eval mode changed the network's state.")
+    _save(item, collector, subject.count)
+    return shared
+
+
+def _save(item: WorkItem, collector: StatisticsCollector, samples: int) -> None:
     arrays = {
         f"{layer}{_SEPARATOR}{name}": np.asarray(array)
         for layer, statistics in collector.layers.items()
@@ -141,7 +150,6 @@ def measure(item: WorkItem) -> WorkItem:
         for layer, each in collector.descriptions.items()
     }
     PartStore(item.out).save(item.key, arrays, {"samples": samples, "layers": described})
-    return item
 
 
 def state_digest(network: nn.Module) -> str:

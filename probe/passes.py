@@ -1,11 +1,11 @@
 """The pass over the observations that the probes of a checkpoint share: one forward pass, one gradient a loss.
 
 A probe says what it gathers on the way (`Probe.observer`) and whether it reads gradients (`needs = "gradient"`). The
-engine makes the pass for all probes at once (`share_pass`); a probe that is measured alone makes its own.
+engine gathers it in the pass that measures the statistics (`make_pass`, `adopt`), or, where an earlier analysis has
+measured these, in one pass for all probes at once (`share_pass`); a probe that is measured alone makes its own.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from weakref import WeakKeyDictionary
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from probe.capture import Layer, capture
 from probe.gradients import GradientSums, LossGradient
+from probe.statistics.collector import StatisticsCollector
 from probe.subject import Subject
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Observer:
 class SharedPass:
     """What one pass left."""
 
-    observers: "dict[Probe, Observer]"
+    observers: "Mapping[Probe, Observer]"
     gradients: dict[str, LossGradient] | None
     """By loss; None where no probe asked."""
 
@@ -50,16 +51,30 @@ Kind = TypeVar("Kind", bound=Observer)
 _PASSES: "WeakKeyDictionary[Subject, SharedPass]" = WeakKeyDictionary()
 
 
+def observers_of(subject: Subject, probes: "Sequence[Probe]") -> "dict[Probe, Observer]":
+    """Returns the observers of those probes that have one; the subject may be without statistics yet."""
+    return {probe: made for probe in probes if (made := probe.observer(subject)) is not None}
+
+
 def share_pass(subject: Subject, probes: "Sequence[Probe]") -> None:
     """Makes the pass for these probes; `observed` and `offline_gradients` of this subject read it from now on."""
-    observers = {probe: made for probe in probes if (made := probe.observer(subject)) is not None}
+    observers = observers_of(subject, probes)
     gradients = any(probe.needs == "gradient" for probe in probes)
     if observers or gradients:
-        _PASSES[subject] = _pass(subject, observers, gradients)
+        adopt(subject, make_pass(subject, subject.network().eval(), observers, gradients)[0])
+
+
+def adopt(subject: Subject, shared: SharedPass) -> None:
+    """Makes a pass the subject's; what an earlier one left of other probes stays."""
+    earlier = _PASSES.get(subject, SharedPass({}, None))
+    gradients = earlier.gradients if shared.gradients is None else shared.gradients
+    _PASSES[subject] = SharedPass({**earlier.observers, **shared.observers}, gradients)
 
 
 def observed(subject: Subject, probe: "Probe", kind: type[Kind]) -> Kind:
-    """Returns a probe's observer after the pass.
+    """Returns a probe's observer after the pass. It may have seen layers that `subject.statistics` lacks.
+
+    Those are layers that turned out to be the squashing of an output.
 
     Raises:
         TypeError: the probe's observer is of another kind.
@@ -74,55 +89,84 @@ def observed(subject: Subject, probe: "Probe", kind: type[Kind]) -> Kind:
 
 def offline_gradients(subject: Subject) -> dict[str, LossGradient]:
     """Returns the mean gradient of each loss that the network and the set allow, by the loss's name."""
-    if subject not in _PASSES:
-        _PASSES[subject] = _pass(subject, {}, gradients=True)
-    shared = _PASSES[subject]
-    if shared.gradients is None:
-        alone = _pass(subject, {}, gradients=True)
-        shared = _PASSES[subject] = SharedPass(shared.observers, alone.gradients)
-    return shared.gradients or {}
+    if subject not in _PASSES or _PASSES[subject].gradients is None:
+        adopt(subject, make_pass(subject, subject.network().eval(), {}, gradients=True)[0])
+    return _PASSES[subject].gradients or {}
 
 
-def _pass(subject: Subject, observers: "dict[Probe, Observer]", gradients: bool) -> SharedPass:
-    network = subject.network().eval()
+def make_pass(
+    subject: Subject,
+    network: nn.Module,
+    observers: "Mapping[Probe, Observer]",
+    gradients: bool,
+    collector: StatisticsCollector | None = None,
+) -> tuple[SharedPass, Collection[str]]:
+    """Runs a network over a subject's observations, each batch once where all of its rows have a return or none has.
+
+    Of others the rows that have one go through the network again, for the gradients alone: so no layer's numbers hang
+    on which probes are asked for.
+
+    Args:
+        subject: The observations, and which layers the observers see: all, where there is a collector.
+        network: The subject's own, in eval mode.
+        observers: What watches, by probe.
+        gradients: Whether to sum gradients, for which the set must have returns.
+        collector: Takes the statistics.
+
+    Returns:
+        What the pass left, and the layers that were only the squashing of an output.
+    """
     sums = GradientSums(subject, network) if gradients and subject.has_returns else None
-    watching = list(observers.values())
+    watch = _Watch(subject, list(observers.values()), collector)
     start = 0
-    with _watched(subject, network, watching):
+    with capture(network, watch, watch.reads_pre_activations, subject.activations) as found:
         for batch in subject.batches():
-            for rows, learning in _parts(start, len(batch), sums, bool(watching)):
-                with torch.set_grad_enabled(learning):
-                    outputs = network(batch[rows - start])
-                if sums is not None and learning:
-                    sums.add(outputs, rows)
-                with torch.no_grad():
-                    for observer in watching:
-                        observer.see_outputs(outputs, rows)
+            rows = torch.arange(start, start + len(batch))
+            known = torch.zeros(len(rows), dtype=torch.bool) if sums is None else sums.known[rows]
+            learning = bool(known.all())
+            if learning or watch.needed:
+                outputs = _run(network, batch, rows, sums if learning else None)
+                watch.see_outputs(outputs, rows)
+            if not learning and bool(known.any()):
+                watch.looks = False
+                _run(network, batch[known], rows[known], sums)
+                watch.looks = True
             start += len(batch)
     means = {} if sums is None else sums.means()
-    return SharedPass(observers, means if gradients else None)
+    return SharedPass(observers, means if gradients else None), found.layers
 
 
-def _parts(start: int, count: int, sums: GradientSums | None, watched: bool) -> Iterator[tuple[Tensor, bool]]:
-    """Yields the rows of a batch that have gradients, and those that only an observer wants, each if there are any."""
-    rows = torch.arange(start, start + count)
-    known = torch.zeros(count, dtype=torch.bool) if sums is None else sums.known[rows]
-    for chosen, learning in ((rows[known], True), (rows[~known], False)):
-        if len(chosen) and (learning or watched):
-            yield chosen, learning
+def _run(network: nn.Module, batch: Tensor, rows: Int[Tensor, "batch"], sums: GradientSums | None) -> Any:
+    with torch.set_grad_enabled(sums is not None):
+        outputs = network(batch)
+        if sums is not None:
+            sums.add(outputs, rows)
+    return outputs
 
 
-def _watched(subject: Subject, network: nn.Module, observers: Sequence[Observer]) -> AbstractContextManager[Any]:
-    watching = [observer for observer in observers if observer.reads_layers]
-    if not watching:
-        return nullcontext()
+class _Watch:
+    """Hands every layer on to the statistics and to the observers that read layers."""
 
-    def consume(layer: Layer, output: Tensor, before: Tensor | None) -> None:
-        if layer.id not in subject.statistics:  # the squashing of an output
+    def __init__(self, subject: Subject, observers: Sequence[Observer], collector: StatisticsCollector | None) -> None:
+        self.needed = collector is not None or bool(observers)
+        self.reads_pre_activations = any(each.reads_pre_activations for each in observers)
+        self.looks = True
+        self._observers, self._collector = observers, collector
+        self._of_layers = [each for each in observers if each.reads_layers]
+        self._layers = subject.statistics if collector is None else None
+
+    @torch.no_grad()
+    def __call__(self, layer: Layer, output: Tensor, before: Tensor | None) -> None:
+        # What has no batch axis is no layer; nor is, of those known, what only squashed an output.
+        if not self.looks or output.ndim < 2 or (self._layers is not None and layer.id not in self._layers):
             return
-        with torch.no_grad():
-            for observer in watching:
-                observer.see_layer(layer, output.detach(), None if before is None else before.detach())
+        output, before = output.detach(), None if before is None else before.detach()
+        if self._collector is not None:
+            self._collector(layer, output)
+        for observer in self._of_layers:
+            observer.see_layer(layer, output, before)
 
-    before = any(observer.reads_pre_activations for observer in watching)
-    return capture(network, consume, before, subject.activations)
+    @torch.no_grad()
+    def see_outputs(self, outputs: Any, rows: Int[Tensor, "batch"]) -> None:
+        for observer in self._observers:
+            observer.see_outputs(outputs, rows)

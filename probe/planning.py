@@ -12,12 +12,12 @@ from probe.checkpoints import Series
 from probe.checkpoints.base import Checkpoint
 from probe.earlier import existing, refuse_what_cannot_join
 from probe.errors import FileError
-from probe.examination import ProbeItem, controls, examine, pieces, probe_items, readings_of_text, set_items
+from probe.examination import ProbeItem, controls, examine, pass_for, pieces, probe_items, readings_of_text, set_items
 from probe.execution import run
 from probe.inputs import blank_input
 from probe.layers import check_modules
 from probe.matched import MatchedObservations, refuse_comparisons
-from probe.measurement import Measurement, WorkItem, measure
+from probe.measurement import Measurement, WorkItem
 from probe.observations import ObservationSet
 from probe.probes.base import Findings, Probe
 from probe.readings import Context, rows_of_checkpoint, rows_of_findings, rows_of_pair
@@ -62,9 +62,15 @@ class Plan:
         """What the examinations are compared with."""
         return controls(self.examinations)
 
+    @cached_property
+    def shared(self) -> Mapping[WorkItem, Sequence[ProbeItem]]:
+        """The missing examinations that the missing forward passes make on the way, by pass."""
+        sharing = {piece[0].item: piece for piece in pieces(self.missing) if piece[0].probe.shares_pass}
+        return {item: sharing[item] for item in self.items if item in sharing}
+
     def measure(self, workers: int = 1) -> Iterator[WorkItem]:
-        """Makes the missing forward passes; yields each item when its part is written."""
-        yield from run(measure, self.items, workers)
+        """Makes the missing forward passes; yields each item when its part is written, and those of `shared`."""
+        yield from run(pass_for, [(item, self.shared.get(item, ())) for item in self.items], workers)
 
     def examine(self, workers: int = 1) -> Iterator[ProbeItem]:
         """Runs the missing examinations, after `measure`; yields each item soon after its part is written."""

@@ -8,7 +8,8 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from probe.examination import ProbeItem, pieces, subject_of
+from probe.examination import ProbeItem, measurement_of, pieces, subject_of, unmeasured
+from probe.measurement import WorkItem
 from probe.outputs import named_outputs, stacked
 from probe.probes.base import Work
 from probe.regression import PRECISIONS, take_step
@@ -43,22 +44,25 @@ class Price:
         """Returns one item's price in forward passes of one observation; 0 for an item that was not priced."""
         return self.seconds.get(item, 0.0) / self.pass_seconds
 
-    def lines(self) -> Iterator[str]:
+    def lines(self, what: str = "Probes that cost more than the forward pass") -> Iterator[str]:
         """Yields what a person reads: the total, and the dearest first, probes that share a pass in one line."""
-        yield f"Probes that cost more than the forward pass: about {_time(self.total)}, estimated on this network."
+        yield f"{what}: about {_time(self.total)}, estimated on this network."
         groups: dict[tuple[bool, tuple[str, ...]], list[float]] = {}
         for piece in pieces(list(self.seconds)):
             names = tuple(each.probe.name for each in piece)
             groups.setdefault((bool(piece[0].control), names), []).append(sum(self.seconds[each] for each in piece))
         for (control, names), prices in sorted(groups.items(), key=lambda group: -sum(group[1])):
-            what = f"{names[0]}, fresh control" if control else ", ".join(names)
+            which = f"{names[0]}, fresh control" if control else ", ".join(names)
             shared = " in one pass" if len(names) > 1 else ""
             times = "" if len(prices) == 1 else f" ({len(prices)} x {_time(median(prices))})"
-            yield f"  {what}{shared}: {_time(sum(prices))}{times}"
+            yield f"  {which}{shared}: {_time(sum(prices))}{times}"
 
 
 def estimate(items: Sequence[ProbeItem]) -> Price:
     """Times the network of each series for a second or so, and prices the items by what their probes declare.
+
+    Args:
+        items: After the forward pass, or, for those that share it, before.
 
     Raises:
         ValueError: there are no items.
@@ -71,7 +75,7 @@ def estimate(items: Sequence[ProbeItem]) -> Price:
     for piece in pieces(items):
         series = (piece[0].checkpoint.path.parent, piece[0].item.data_digest)
         if series not in clocks:
-            clocks[series] = Clock(subject_of(piece[0].item))
+            clocks[series] = Clock(_subject(piece[0].item))
         clock = clocks[series]
         for each in piece:
             works.setdefault((series, each.probe), each.probe.work(clock.subject))
@@ -82,6 +86,11 @@ def estimate(items: Sequence[ProbeItem]) -> Price:
         price += clock.seconds("load")
         seconds |= {each: price / len(piece) for each in piece}
     return Price(seconds, next(iter(clocks.values())).seconds("forward"))
+
+
+def _subject(item: WorkItem) -> Subject:
+    """What shares the forward pass is priced before it, and declares its work without statistics."""
+    return subject_of(item) if measurement_of(item) is not None else unmeasured(item)
 
 
 def joined(works: Sequence[Work]) -> Work:

@@ -175,7 +175,7 @@ class LayerNorms(Probe):
     def measure(self, subject: Subject) -> Findings:
         """Returns the readings of tensors, layers, modules and the network."""
         network = subject.network().eval()
-        sizes = observed(subject, self, SizesObserver).sizes
+        sizes = [each for each in observed(subject, self, SizesObserver).sizes if each.layer.id in subject.statistics]
         gradients = offline_gradients(subject)
         hidden = hidden_layers(network, subject.layers)
         found = [*with_samples(_of_weights(subject, network), 0), *_of_features(sizes)]

@@ -1,6 +1,6 @@
 """Redundancy: units that say what another unit says, and layers that say what the layer before said."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from probe.capture import Layer
+from probe.capture import Layer, unit_axis
 from probe.features import feature_rows, has_row_per_observation
-from probe.passes import Observer, observed
+from probe.modules import ModuleMap
+from probe.passes import Observer, observed, share_pass
 from probe.probes.base import Finding, Findings, Probe, Reading, Status, register
 from probe.probes.rank import SAMPLES_PER_UNIT
 from probe.statistics.covariance import CrossCovariance, linear_cka
@@ -86,7 +87,7 @@ def left_out(subject: Subject, readings: Sequence[Reading]) -> Iterator[Finding]
 
 
 class CovarianceObserver(Observer):
-    """Keeps covariances of feature rows alone: of each layer with itself, and with the layer before it.
+    """Keeps covariances of feature rows alone: of each layer with itself, and with the layer before it in its module.
 
     Attributes:
         before: Layer -> the layer before it.
@@ -94,26 +95,49 @@ class CovarianceObserver(Observer):
         cross: Covariance of the layer before with the layer, by the later one.
     """
 
-    def __init__(self, layers: Sequence[str], before: Mapping[str, str]) -> None:
-        """Starts empty."""
-        self.before = before
-        self.own = {layer: CrossCovariance() for layer in layers}
-        self.cross = {layer: CrossCovariance() for layer in before}
+    def __init__(self, modules: ModuleMap, layers: Collection[str] | None) -> None:
+        """Starts empty.
+
+        Args:
+            modules: Which module a layer belongs to.
+            layers: Those to compare; None: all with a row an observation that are narrow enough.
+        """
+        self.before: dict[str, str] = {}
+        self.own: dict[str, CrossCovariance] = {}
+        self.cross: dict[str, CrossCovariance] = {}
+        self._modules, self._layers = modules, layers
         self._features: dict[str, list[Tensor]] = {}
 
     def see_layer(self, layer: Layer, output: Tensor, pre_activation: Tensor | None) -> None:
         """Keeps the feature rows of a batch until its end."""
-        if layer.id in self.own:
+        narrow = 0 < output.shape[unit_axis(output)] <= MAXIMUM_FEATURES
+        if narrow and (self._layers is None or layer.id in self._layers):
             self._features.setdefault(layer.id, []).append(feature_rows(output))
 
     def see_outputs(self, outputs: Any, rows: Int[Tensor, "batch"]) -> None:
         """Adds the batch's feature rows."""
-        found = {layer: torch.cat(steps) for layer, steps in self._features.items()}
-        for layer, features in found.items():
-            self.own[layer].update(features, features)
-            if layer in self.before:
-                self.cross[layer].update(found[self.before[layer]], features)
+        joined = {layer: torch.cat(steps) for layer, steps in self._features.items()}
+        found = {layer: features for layer, features in joined.items() if len(features) == len(rows)}
+        for layer, before in chain(found, self._modules).items():
+            self.own.setdefault(layer, CrossCovariance()).update(found[layer], found[layer])
+            if before is not None and self.before.setdefault(layer, before) == before:
+                self.cross.setdefault(layer, CrossCovariance()).update(found[before], found[layer])
         self._features.clear()
+
+    def has(self, expected: Mapping[str, str | None]) -> bool:
+        """Whether these layers were compared with those before them, and with no others."""
+        return all(layer in self.own and self.before.get(layer) == before for layer, before in expected.items())
+
+
+def chain(layers: Iterable[str], modules: ModuleMap) -> dict[str, str | None]:
+    """Returns layer -> the layer before it in the same module, of layers in call order; None for a module's first."""
+    last: dict[str, str] = {}
+    before: dict[str, str | None] = {}
+    for layer in layers:
+        module = modules.module_of(layer)
+        before[layer] = last.get(module)
+        last[module] = layer
+    return before
 
 
 @register("redundancy", version=2)
@@ -150,15 +174,19 @@ class Redundancy(Probe):
 
     def observer(self, subject: Subject) -> Observer:
         """Gathers the covariances within layers and with the layer before."""
-        return CovarianceObserver(compared_layers(subject), _layers_before(subject))
+        return CovarianceObserver(subject.modules, compared_layers(subject) if subject.statistics else None)
 
     def measure(self, subject: Subject) -> Findings:
         """Returns the readings of every layer."""
+        layers = chain(compared_layers(subject), subject.modules)
         covariances = observed(subject, self, CovarianceObserver)
+        if not covariances.has(layers):  # only after the pass it is known which are finite, and no outputs
+            share_pass(subject, [self])
+            covariances = observed(subject, self, CovarianceObserver)
         found = []
-        for layer, covariance in covariances.own.items():
+        for layer, before in layers.items():
+            covariance = covariances.own[layer]
             readings = self.unit_readings(covariance)
-            before = covariances.before.get(layer)
             if before is not None:
                 cross = covariances.cross[layer]
                 cka = layer_likeness(cross, covariances.own[before], covariance)
@@ -192,18 +220,6 @@ class Redundancy(Probe):
             Reading("duplicate_fraction", None, "degenerate", weight=units),
             Reading("constant_fraction", None, "degenerate", weight=units),
         ]
-
-
-def _layers_before(subject: Subject) -> dict[str, str]:
-    """Returns layer -> the compared layer called before it in the same module, for those that have one."""
-    last: dict[str, str] = {}
-    before = {}
-    for layer in compared_layers(subject):
-        module = subject.modules.module_of(layer)
-        if module in last:
-            before[layer] = last[module]
-        last[module] = layer
-    return before
 
 
 def _share(mask: Bool[Tensor, "unit"]) -> float:

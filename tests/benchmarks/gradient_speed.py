@@ -1,6 +1,8 @@
 """The probes that share a pass: gradients against forward and backward, pre-activations against the bare forward.
 
-The gradient of each loss by itself takes a backward pass of its own; what these alone cost is printed beside it.
+An analysis takes the gradients in the pass that measures the statistics, so what they cost it is the difference that
+they make there. The gradient of each loss by itself takes a backward pass of its own; what these alone cost, without
+a probe, is printed beside it, and what the probes cost where an earlier analysis has the statistics already.
 """
 
 import shutil
@@ -18,7 +20,7 @@ import torch
 from probe.checkpoints import open_series
 from probe.datasets.collect import collect
 from probe.datasets.sampling import Sampling
-from probe.examination import subject_of
+from probe.examination import ProbeItem, pass_for, subject_of
 from probe.measurement import WorkItem, measure
 from probe.memory import keep_freed_memory
 from probe.observations import open_observations
@@ -57,18 +59,24 @@ def _measured() -> None:
             "forward and a backward a loss": lambda: _forward_and_backward(subject_of(items[0]), separate=True),
             "gradient probes": lambda: _probed(subject_of(items[0]), GRADIENTS),
             "pre-activation probes": lambda: _probed(subject_of(items[1]), PRE_ACTIVATIONS),
-            "default and pre-activation probes": lambda: _probed(subject_of(measure(items[1])), PRE_ACTIVATIONS),
+            "default probes": lambda: _measured_with(items[0], ()),
+            "default and gradient probes": lambda: _measured_with(items[0], GRADIENTS),
+            "default and pre-activation probes": lambda: _measured_with(items[1], PRE_ACTIVATIONS),
         }
         batch = items[0].data.pass_size
         seconds = interleaved(forms)
     print(
         f"  bare forward, conv64, batch {batch}, {THREADS} threads: {SAMPLES / median(seconds['forward']):,.0f} obs./s"
     )
+    both, bare = seconds["default and gradient probes"], seconds["default probes"]
+    seconds["gradient probes, in an analysis"] = [each - other for each, other in zip(both, bare, strict=True)]
     for name, base, target in (
         ("forward and backward", "forward", None),
         ("forward and a backward a loss", "forward and backward", None),
-        ("gradient probes", "forward and backward", 1.5),
-        ("gradient probes", "forward and a backward a loss", None),
+        ("gradient probes, in an analysis", "forward and backward", 1.5),
+        ("gradient probes", "forward and backward", None),
+        ("default and gradient probes", "forward and backward", None),
+        ("default probes", "forward", None),
         ("pre-activation probes", "forward", None),
         ("default and pre-activation probes", "forward", 2.5),
     ):
@@ -89,7 +97,9 @@ def _items(folder: Path) -> list[WorkItem]:
     (checkpoint,) = open_series([folder])[0].checkpoints
     sets = [open_observations(folder / f"{name}.h5") for name in ("known", "unknown")]
     items = [WorkItem(checkpoint, each, each.digest, None, folder / f"{each.path.stem}.a.h5") for each in sets]
-    return [measure(item) for item in items]
+    for item in items:
+        measure(item)
+    return items
 
 
 @torch.no_grad()
@@ -115,6 +125,10 @@ def _forward_and_backward(subject: Subject, separate: bool) -> None:
             torch.autograd.grad(actor, parameters, allow_unused=True)
         else:
             torch.autograd.grad(critic + actor, parameters)
+
+
+def _measured_with(item: WorkItem, probes: Sequence[Probe]) -> None:
+    pass_for((item, tuple(ProbeItem(probe, item) for probe in probes)))
 
 
 def _probed(subject: Subject, probes: Sequence[Probe]) -> None:

@@ -1,5 +1,6 @@
 """Prices: they scale with the work that probes declare, count what is shared once, and add up to what is printed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,10 +46,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_series(folder / "run"), write_observations(folder / "observations.h5", samples=100)
 
 
+def unmeasured(files: tuple[Path, Path], out: Path, *probes: Probe) -> Plan:
+    return plan(open_series([files[0]]), [open_observations(files[1])], out, probes)
+
+
 def planned(files: tuple[Path, Path], out: Path, *probes: Probe) -> Plan:
-    made = plan(open_series([files[0]]), [open_observations(files[1])], out, probes)
-    list(made.measure())
-    return made
+    """The statistics are measured, by a run that asked for no more."""
+    list(unmeasured(files, out).measure())
+    return unmeasured(files, out, *probes)
 
 
 def priced(price: Price) -> dict[tuple[Probe, int, bool], float]:
@@ -64,9 +69,12 @@ def test_the_price_scales_with_the_work(files: tuple[Path, Path], tmp_path: Path
     assert {prices[more, step, False] for step in (0, 200)} == {prices[more, 100, False]}
 
 
-def test_a_pass_that_probes_share_is_paid_for_once(files: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("made", [planned, unmeasured])
+def test_a_pass_that_probes_share_is_paid_for_once(
+    files: tuple[Path, Path], tmp_path: Path, made: Callable[..., Plan]
+) -> None:
     alone, company = (LayerNorms(),), (LayerNorms(), GradientDormancy(), PolicyCollapse())
-    pairs = [planned(files, tmp_path / f"{len(probes)}.h5", *probes).missing for probes in (alone, company)]
+    pairs = [made(files, tmp_path / f"{len(probes)}.h5", *probes).missing for probes in (alone, company)]
     prices = estimate([*pairs[0], *pairs[1]])
     totals = [sum(prices.seconds[each] for each in items) for items in pairs]
     assert totals[0] == pytest.approx(totals[1])
@@ -126,7 +134,9 @@ def test_every_costly_probe_declares_work_that_has_a_price(files: tuple[Path, Pa
 
 
 def test_declared_work_follows_the_parameters(files: tuple[Path, Path], tmp_path: Path) -> None:
-    subject = subject_of(planned(files, tmp_path / "a.h5").items[0])
+    measured = unmeasured(files, tmp_path / "a.h5")
+    list(measured.measure())
+    subject = subject_of(measured.items[0])
     assert Fitting(steps=10, batch=50, draws=3, precision="float32").work(subject) == {
         "step in float32": 2 * 3 * 10 * 50,
         "forward": (4 * 6 + 3) * 100,

@@ -35,6 +35,7 @@ class Stub(Subject):
 
     def __init__(self, network: nn.Module, *batches: Tensor) -> None:
         self.given, self.made = batches, network
+        self.statistics, self.layers = {}, {}
 
     def network(self) -> nn.Module:
         return self.made
