@@ -12,7 +12,8 @@ from torch.overrides import has_torch_function
 from probe.arrays import NDArray
 from probe.kernels import kernels
 
-_KERNEL = "probe.networks.pool_kernel"
+_ALONE, _TOGETHER = "probe.networks.pool_kernel", "probe.networks.pool_team"
+"""Kernels for one thread and for several."""
 _LAYOUT = torch.channels_last
 _BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16}
 _WINDOW = {"kernel_size": 3, "stride": 2, "padding": 1, "dilation": 1, "return_indices": False, "ceil_mode": False}
@@ -22,26 +23,32 @@ class MaxPool(nn.MaxPool2d):
     """Max pooling: a compiled form for what training on a CPU has, else PyTorch's own; both give the same bits.
 
     The compiled form takes windows of 3 x 3, two pixels apart, on images of even sides in channels-last memory, in
-    float32 or bfloat16, on one thread, while nothing watches, transforms or traces the network. On several threads
-    PyTorch's own is as fast: its workers wait for their next part in a spin, and leave no core to threads of ours.
+    float32 or bfloat16, while nothing watches, transforms or traces the network. On several threads it needs PyTorch's
+    own (`probe.team`).
     """
 
     def forward(self, input: Float[Tensor, "*batch channel height width"]) -> Any:
         """Returns the largest value of each window; a tuple with its index if `return_indices` is set."""
-        kernel = kernels(_KERNEL) if _is_plain(input) and self._fits(input) else None
+        kernel = _kernel() if _is_plain(input) and self._fits(input) else None
         return _Pooled.apply(input, kernel) if kernel else super().forward(input)  # type: ignore[no-untyped-call]
 
     def _fits(self, input: Tensor) -> bool:
         return (
             all(getattr(self, name) == value for name, value in _WINDOW.items())
             and input.device.type == "cpu"
-            and torch.get_num_threads() == 1
             and input.dtype in _BITS
             and input.ndim == 4
             and input.numel() > 0
             and input.shape[2] % 2 == input.shape[3] % 2 == 0
             and input.is_contiguous(memory_format=_LAYOUT)
         )
+
+
+def _kernel() -> ModuleType | None:
+    if torch.get_num_threads() == 1:
+        return kernels(_ALONE)
+    together = kernels(_TOGETHER)
+    return together if together and together.is_pytorchs() else None
 
 
 class _Pooled(torch.autograd.Function):

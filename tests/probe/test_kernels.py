@@ -9,7 +9,7 @@ import pytest
 from probe.kernels import kernels
 
 compiling = pytest.importorskip("probe.compiling", reason="numba is not installed")
-ALL = ["probe.networks.pool_kernel", "probe.statistics.kernel"]
+ALL = ["probe.networks.pool_kernel", "probe.networks.pool_team", "probe.statistics.kernel"]
 
 
 def test_kernels_compile_in_memory_where_no_cache_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,9 @@
 """The compiled max pooling is PyTorch's, bit for bit, and gives way where it does not fit."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +18,14 @@ from probe.networks import build, max_pool, preset
 from probe.networks.max_pool import MaxPool
 
 needs_numba = pytest.mark.skipif(kernels("probe.networks.pool_kernel") is None, reason="numba is not installed")
+
+
+def needs_openmp(threads: int) -> Any:
+    """Where PyTorch computes with another library than GNU's, several threads are left to it."""
+    return pytest.param(threads, marks=pytest.mark.skipif(TEAM is None, reason="PyTorch's threads are not GNU's"))
+
+
+TEAM = kernels("probe.networks.pool_team")
 NAN, INFINITY = float("nan"), float("inf")
 SHAPES = [(1, 1, 2, 2), (2, 3, 4, 6), (3, 16, 8, 8), (2, 24, 6, 4), (2, 40, 16, 10)]
 CONTENTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -64,12 +74,14 @@ def assert_same_bits(found: Tensor, expected: Tensor) -> None:
 
 
 @needs_numba
+@pytest.mark.parametrize("threads", [1, needs_openmp(2), needs_openmp(3)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("content", CONTENTS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_values_and_gradients_are_pytorchs_bit_for_bit(
-    shape: tuple[int, ...], content: str, dtype: torch.dtype
+    shape: tuple[int, ...], content: str, dtype: torch.dtype, threads: int
 ) -> None:
+    torch.set_num_threads(threads)
     x = CONTENTS[content](images(*shape, dtype=dtype))
     assert is_compiled(MaxPool(3, 2, 1)(x.requires_grad_()))
     for found, expected in zip(value_and_gradient(MaxPool(3, 2, 1), x), value_and_gradient(pytorchs, x), strict=True):
@@ -121,15 +133,28 @@ def test_a_gradient_in_another_layout_is_the_same_gradient(dtype: torch.dtype) -
 
 
 @needs_numba
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_two_threads_give_the_bits_of_one(dtype: torch.dtype) -> None:
-    x = images(5, 16, 8, 8, dtype=dtype)
-    assert is_compiled(MaxPool(3, 2, 1)(x.requires_grad_()))
-    alone = value_and_gradient(MaxPool(3, 2, 1), x)
+@pytest.mark.skipif(TEAM is None, reason="PyTorch's threads are not GNU's")
+def test_networks_that_train_in_threads_of_their_own_do_not_meet() -> None:
     torch.set_num_threads(2)
+
+    def differences(seed: int) -> int:
+        x = images(7, 16, 8, 8).roll(seed, 0).requires_grad_()
+        found = [value_and_gradient(pool, x) for _ in range(50) for pool in (MaxPool(3, 2, 1), pytorchs)]
+        pairs = zip(found[::2], found[1::2], strict=True)
+        return sum(not torch.equal(a, b) for ours, theirs in pairs for a, b in zip(ours, theirs, strict=True))
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(differences, range(3))) == [0, 0, 0]
+
+
+@needs_numba
+def test_on_threads_that_are_not_in_reach_pytorchs_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(2)
+    monkeypatch.setattr(max_pool, "kernels", lambda module: None if module.endswith("team") else kernels(module))
+    x = images(5, 16, 8, 8).requires_grad_()
     assert not is_compiled(MaxPool(3, 2, 1)(x))
-    for found, expected in zip(value_and_gradient(MaxPool(3, 2, 1), x), alone, strict=True):
-        assert torch.equal(found, expected)
+    torch.set_num_threads(1)
+    assert is_compiled(MaxPool(3, 2, 1)(x))
 
 
 def other_inputs() -> dict[str, tuple[nn.MaxPool2d, Tensor]]:
