@@ -104,13 +104,14 @@ def make_pass(
     """Runs a network over a subject's observations, each batch once where all of its rows have a return or none has.
 
     Of others the rows that have one go through the network again, for the gradients alone: so no layer's numbers hang
-    on which probes are asked for.
+    on which probes are asked for, but for the rounding of stacked LSTMs, which PyTorch computes otherwise where
+    gradients are wanted.
 
     Args:
         subject: The observations, and which layers the observers see: all, where there is a collector.
         network: The subject's own, in eval mode.
         observers: What watches, by probe.
-        gradients: Whether to sum gradients, for which the set must have returns.
+        gradients: Whether to sum gradients; there are none where the set has no returns.
         collector: Takes the statistics.
 
     Returns:
@@ -125,8 +126,7 @@ def make_pass(
             known = torch.zeros(len(rows), dtype=torch.bool) if sums is None else sums.known[rows]
             learning = bool(known.all())
             if learning or watch.needed:
-                outputs = _run(network, batch, rows, sums if learning else None)
-                watch.see_outputs(outputs, rows)
+                watch.see_outputs(_run(network, batch, rows, sums if learning else None), rows)
             if not learning and bool(known.any()):
                 watch.looks = False
                 _run(network, batch[known], rows[known], sums)

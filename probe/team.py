@@ -55,7 +55,7 @@ class Part:
     def __call__(self, *arguments: int) -> None:
         """Runs the function on every thread of the team, and waits until all are done."""
         given = np.array(arguments, np.int64)
-        team().GOMP_parallel(_compiled(self._function), given.ctypes.data, torch.get_num_threads(), 0)
+        team().GOMP_parallel(_compiled(self._function).address, given.ctypes.data, torch.get_num_threads(), 0)
 
 
 @cache
@@ -65,30 +65,32 @@ def team() -> ctypes.CDLL:
     Raises:
         ImportError: it is another library than GNU's, or there are several and none lies with PyTorch.
     """
-    loaded = [each["filepath"] for each in ThreadpoolController().select(prefix="libgomp").info()]
+    loaded = [each["filepath"] for each in ThreadpoolController().select(user_api="openmp").info()]
     own = [each for each in loaded if Path(torch.__file__).parent in Path(each).parents]
     found = own or loaded
     if len(found) != 1:
-        raise ImportError(f"PyTorch's OpenMP library is not known: of libgomp {len(found)} are loaded.")
-    library = ctypes.CDLL(found[0])
-    library.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
-    library.GOMP_parallel.restype = None
-    for name in (_RANK, _SIZE):
-        address = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
-        binding.add_symbol(_PREFIX + name, address)
+        raise ImportError(f"PyTorch's OpenMP library is not known: {len(found)} are loaded.")
+    try:
+        library = ctypes.CDLL(found[0])
+        library.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+        library.GOMP_parallel.restype = None
+        for name in (_RANK, _SIZE):
+            binding.add_symbol(_PREFIX + name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
+    except (OSError, AttributeError) as error:
+        raise ImportError(f"{found[0]} is no OpenMP library of GNU's: {error}") from error
     return library
 
 
 def is_pytorchs() -> bool:
-    """Whether the library's threads are those that PyTorch was told to use; else it is a stranger's."""
+    """Whether the library would use as many threads as PyTorch was told to; else they are not PyTorch's."""
     return cast(int, team().omp_get_max_threads()) == torch.get_num_threads()
 
 
 @cache
-def _compiled(function: Callable[[Any], None]) -> int:
+def _compiled(function: Callable[[Any], None]) -> Any:
     team()  # gives compiled code its names
     # Not kept on disk: there it would outlive a change of the kernels that it was linked with.
-    return cast(int, cfunc(_SIGNATURE)(unwrap(function)).address)
+    return cfunc(_SIGNATURE)(unwrap(function))
 
 
 def address(array: NDArray[Any]) -> int:

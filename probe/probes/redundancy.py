@@ -76,10 +76,10 @@ def compared_layers(subject: Subject) -> list[str]:
     ]
 
 
-def left_out(subject: Subject, readings: Sequence[Reading]) -> Iterator[Finding]:
-    """Yields the readings, without a number, for the layers that `compared_layers` leaves out."""
+def left_out(subject: Subject, readings: Sequence[Reading], compared: Collection[str]) -> Iterator[Finding]:
+    """Yields the readings, without a number, for the layers that are not compared."""
     for layer, each in subject.statistics.items():
-        if layer not in compared_layers(subject):
+        if layer not in compared:
             status: Status = "not_applicable" if each.finite else "nonfinite"
             for reading in readings:
                 weight = None if reading.weight is None else each.units
@@ -95,38 +95,43 @@ class CovarianceObserver(Observer):
         cross: Covariance of the layer before with the layer, by the later one.
     """
 
-    def __init__(self, modules: ModuleMap, layers: Collection[str] | None) -> None:
+    def __init__(self, modules: ModuleMap, expected: Mapping[str, str | None] | None) -> None:
         """Starts empty.
 
         Args:
             modules: Which module a layer belongs to.
-            layers: Those to compare; None: all with a row an observation that are narrow enough.
+            expected: Layer -> the layer before it, of those to compare; None, before that is known: all with a row an
+                observation that are narrow enough, as they are called.
         """
-        self.before: dict[str, str] = {}
+        self.before: dict[str, str | None] = {}
         self.own: dict[str, CrossCovariance] = {}
         self.cross: dict[str, CrossCovariance] = {}
-        self._modules, self._layers = modules, layers
+        self._modules, self._expected = modules, expected
         self._features: dict[str, list[Tensor]] = {}
 
     def see_layer(self, layer: Layer, output: Tensor, pre_activation: Tensor | None) -> None:
         """Keeps the feature rows of a batch until its end."""
         narrow = 0 < output.shape[unit_axis(output)] <= MAXIMUM_FEATURES
-        if narrow and (self._layers is None or layer.id in self._layers):
+        if narrow and (self._expected is None or layer.id in self._expected):
             self._features.setdefault(layer.id, []).append(feature_rows(output))
 
     def see_outputs(self, outputs: Any, rows: Int[Tensor, "batch"]) -> None:
         """Adds the batch's feature rows."""
         joined = {layer: torch.cat(steps) for layer, steps in self._features.items()}
         found = {layer: features for layer, features in joined.items() if len(features) == len(rows)}
-        for layer, before in chain(found, self._modules).items():
-            self.own.setdefault(layer, CrossCovariance()).update(found[layer], found[layer])
-            if before is not None and self.before.setdefault(layer, before) == before:
-                self.cross.setdefault(layer, CrossCovariance()).update(found[before], found[layer])
+        before = chain(found, self._modules) if self._expected is None else self._expected
+        for layer, features in found.items():
+            self.own.setdefault(layer, CrossCovariance()).update(features, features)
+            last = self.before.setdefault(layer, before[layer])
+            if last in found:
+                self.cross.setdefault(layer, CrossCovariance()).update(found[last], features)
         self._features.clear()
 
-    def has(self, expected: Mapping[str, str | None]) -> bool:
-        """Whether these layers were compared with those before them, and with no others."""
-        return all(layer in self.own and self.before.get(layer) == before for layer, before in expected.items())
+    def has(self, layer: str, before: str | None, samples: int) -> bool:
+        """Whether a layer was compared on all samples with the layer before it, or with none where it has none."""
+        needed = [self.own] if before is None else [self.own, self.cross]
+        whole = all(layer in each and each[layer].samples == samples for each in needed)
+        return whole and self.before[layer] == before
 
 
 def chain(layers: Iterable[str], modules: ModuleMap) -> dict[str, str | None]:
@@ -174,15 +179,18 @@ class Redundancy(Probe):
 
     def observer(self, subject: Subject) -> Observer:
         """Gathers the covariances within layers and with the layer before."""
-        return CovarianceObserver(subject.modules, compared_layers(subject) if subject.statistics else None)
+        expected = chain(compared_layers(subject), subject.modules) if subject.statistics else None
+        return CovarianceObserver(subject.modules, expected)
 
     def measure(self, subject: Subject) -> Findings:
         """Returns the readings of every layer."""
-        layers = chain(compared_layers(subject), subject.modules)
+        expected = chain(compared_layers(subject), subject.modules)
         covariances = observed(subject, self, CovarianceObserver)
-        if not covariances.has(layers):  # only after the pass it is known which are finite, and no outputs
+        if not all(covariances.has(layer, before, subject.count) for layer, before in expected.items()):
+            # Only after the pass it is known which layers are finite, are no outputs and run for every observation.
             share_pass(subject, [self])
             covariances = observed(subject, self, CovarianceObserver)
+        layers = {layer: each for layer, each in expected.items() if covariances.has(layer, each, subject.count)}
         found = []
         for layer, before in layers.items():
             covariance = covariances.own[layer]
@@ -194,7 +202,7 @@ class Redundancy(Probe):
             else:
                 readings.append(Reading("cka_previous", None, "not_applicable"))
             found += [Finding(reading, layer, units=len(covariance.value)) for reading in readings]
-        return Findings([*found, *left_out(subject, [*self._shares(1), Reading("cka_previous", None)])])
+        return Findings([*found, *left_out(subject, [*self._shares(1), Reading("cka_previous", None)], layers)])
 
     def unit_readings(self, moments: CrossCovariance) -> list[Reading]:
         """Returns the three shares of one layer, from its covariance with itself."""

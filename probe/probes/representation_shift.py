@@ -54,8 +54,8 @@ class RepresentationShift(Probe):
 def _uncompared(earlier: Subject, later: Subject) -> list[Finding]:
     # A layer that one of the two cannot give has that one's reason.
     absent = [Reading("cka", None)]
-    found = {finding.layer: finding for finding in left_out(later, absent)}
-    for finding in left_out(earlier, absent):
+    found = {finding.layer: finding for finding in left_out(later, absent, compared_layers(later))}
+    for finding in left_out(earlier, absent, compared_layers(earlier)):
         if finding.layer in later.statistics:
             found.setdefault(finding.layer, finding)
     for layer, statistics in later.statistics.items():

@@ -49,8 +49,8 @@ def _measured(threads: int) -> None:
         for name, form in forms.items():
             ours, pytorchs = _interleaved(form, clock)
             print(
-                f"  {name}, {precision}, threads: {threads}, {1e3 * ours:.1f} ms, {pytorchs / ours:.2f} times as fast as "
-                f"with PyTorch's pooling",
+                f"  {name}, {precision}, threads: {threads}, {1e3 * ours:.1f} ms, "
+                f"{pytorchs / ours:.2f} times as fast as with PyTorch's pooling",
                 flush=True,
             )
 

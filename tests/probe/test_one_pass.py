@@ -56,6 +56,45 @@ class Recurrent(nn.Module):
         return {"actor": self.actor(states[:, -1]), "critic": self.critic(states[:, -1])}
 
 
+class Detour(nn.Module):
+    """Its second layer of three runs for some batches only, not for the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.ModuleList([nn.Linear(4, 4) for _ in range(3)])
+        self.relu = nn.ModuleList([nn.ReLU() for _ in range(3)])
+
+    def forward(self, observations: Tensor) -> Tensor:
+        hidden: Tensor = self.relu[0](self.dense[0](observations))
+        if bool((observations[:, 0] < 1).all()):
+            hidden = hidden + self.relu[1](self.dense[1](hidden))
+        last: Tensor = self.relu[2](self.dense[2](hidden))
+        return last
+
+
+def detour() -> nn.Module:
+    network = Bounded()
+    network.encoder = Detour()
+    network.actor, network.critic = nn.Linear(4, 2), nn.Linear(4, 1)
+    return network
+
+
+class Now(nn.Module):
+    """Its two-step layer gives as many rows as there are observations, but not batch by batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.memory = nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.GRU(2, 3, batch_first=True)
+        self.actor, self.critic, self.runs = nn.Linear(4, 2), nn.Linear(4, 1), 0
+
+    def forward(self, observations: Tensor) -> dict[str, Tensor]:
+        hidden = self.encoder(observations)
+        self.runs += 1
+        if self.runs % 2:
+            hidden = hidden + self.memory(hidden.view(-1, 2, 2))[0].sum()
+        return {"actor": self.actor(hidden), "critic": self.critic(hidden)}
+
+
 class Broken(Bounded):
     """Its second layer is NaN, of three."""
 
@@ -80,7 +119,7 @@ def normalised() -> nn.Module:
     return network
 
 
-NETWORKS = (Bounded, Squashed, Recurrent, Broken, convolutions, impala, normalised)
+NETWORKS = (Bounded, Squashed, Recurrent, detour, Broken, convolutions, impala, normalised)
 
 
 class Batched(MemorySubject):
@@ -153,6 +192,19 @@ def test_a_squashed_output_and_what_is_not_finite_are_passed_over_by_those_who_w
         if each.reading.metric == "cka_previous"
     }
     assert statuses == {"encoder.1": "not_applicable", "encoder.3": "nonfinite", "encoder.5": "nonfinite"}
+
+
+def test_a_layer_whose_rows_are_the_observations_by_chance_alone_is_not_compared() -> None:
+    torch.manual_seed(0)
+    subject = subject_of(Now(), 0)
+    subject._rows = subject._rows[:80]  # an even number of batches
+    subject.statistics, subject.layers, collector = {}, {}, StatisticsCollector()
+    make_pass(subject, subject.network(), {}, False, collector)
+    subject.statistics = collector.layers
+    assert collector.layers["memory"].samples == len(subject._rows)
+    readings = registry()["redundancy"]().measure(subject).readings
+    assert {each.reading.status for each in readings if each.layer == "memory"} == {"not_applicable"}
+    assert "ok" in {each.reading.status for each in readings if each.layer == "encoder.1"}
 
 
 class Files:

@@ -54,13 +54,28 @@ def test_the_threads_are_those_that_pytorch_was_told_to_use() -> None:
 @pytest.mark.parametrize("paths", [[], ["/one/libgomp.so.1", "/other/libgomp.so.1"]])
 def test_a_library_that_cannot_be_told_is_not_used(monkeypatch: pytest.MonkeyPatch, paths: list[str]) -> None:
     class Controller:
-        def select(self, prefix: str) -> "Controller":
-            assert prefix == "libgomp"
+        def select(self, user_api: str) -> "Controller":
+            assert user_api == "openmp"
             return self
 
         def info(self) -> list[dict[str, str]]:
             return [{"filepath": path} for path in paths]
 
     monkeypatch.setattr(teams, "ThreadpoolController", Controller)
-    with pytest.raises(ImportError, match=f"of libgomp {len(paths)} are loaded"):
+    with pytest.raises(ImportError, match=f"{len(paths)} are loaded"):
+        team.__wrapped__()
+
+
+def test_a_library_without_the_call_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    (other,) = [each for each in ThreadpoolController().info() if each["user_api"] == "blas"][:1]
+
+    class Controller:
+        def select(self, user_api: str) -> "Controller":
+            return self
+
+        def info(self) -> list[dict[str, str]]:
+            return [{"filepath": other["filepath"]}]
+
+    monkeypatch.setattr(teams, "ThreadpoolController", Controller)
+    with pytest.raises(ImportError, match="is no OpenMP library of GNU's"):
         team.__wrapped__()
