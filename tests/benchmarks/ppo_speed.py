@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -33,33 +33,56 @@ ROLLOUT_STEPS = 32
 IMPALA = ("coinrun-cleanrl", f"ppo.rollout_steps={ROLLOUT_STEPS}")
 CONV64 = ("coinrun",)
 PRECISIONS = ("bfloat16", "float32")
+AIMS: dict[str, dict[str, float]] = {"default": {"bfloat16": 4}, "kept": {"bfloat16": 1.6, "float32": 1.1}}
+"""What the loop's allocator does with freed memory -> precision of ours -> how many times as fast it should be."""
 
 
 def main() -> None:
     """Prints each ratio; every form runs in a process of its own, with or without the allocator's setting."""
     print(f"  {torch.get_num_threads()} threads (OMP_NUM_THREADS); a busy machine stalls more than one", flush=True)
     _against_the_bare_network("conv64, minibatch 64", CONV64, 0.75)
-    impala = _against_the_bare_network("IMPALA, minibatch 2048", IMPALA, 0.85)
-    aims: dict[str, dict[str, float]] = {"default": {"bfloat16": 4}, "kept": {"bfloat16": 1.6, "float32": 1.1}}
+    _against_the_bare_network("IMPALA, minibatch 2048", IMPALA, 0.85)
     checkout = os.environ.get(CHECKOUT)
-    name = "plain loop" if checkout is None else "CleanRL's own loop"
-    for allocator, targets in aims.items():
-        (speed,) = _in_a_process("plain", allocator) if checkout is None else _theirs(Path(checkout), allocator)
-        print(f"  {name}, float32, IMPALA, freed memory {allocator}: {speed:.0f} steps/s")
+    _against_a_loop(None if checkout is None else Path(checkout))
+
+
+def _against_a_loop(checkout: Path | None) -> None:
+    """Prints the medians of rounds in which all forms take turns, as the machine's speed changes within minutes."""
+    rounds = [{**_loops(checkout), **_trainers()} for _ in range(ROUNDS)]
+    for allocator, targets in AIMS.items():
+        speeds = [each[allocator] for each in rounds]
+        name = "plain loop" if checkout is None else "CleanRL's own loop"
+        print(f"  {name}, float32, IMPALA, freed memory {allocator}: {_spread(speeds, 0)} steps/s")
         for precision, target in targets.items():
-            print(f"    ours in {precision}: {impala[precision] / speed:.2f} times that (target {target})", flush=True)
+            ratios = [each[precision] / each[allocator] for each in rounds]
+            print(f"    ours in {precision}: {_spread(ratios, 2)} times that (target {target})", flush=True)
 
 
-def _against_the_bare_network(name: str, settings: tuple[str, ...], target: float) -> dict[str, float]:
-    speeds = {}
+def _loops(checkout: Path | None) -> dict[str, float]:
+    """Returns steps per second by what the allocator does."""
+    return {
+        allocator: (_in_a_process("plain", allocator) if checkout is None else _theirs(checkout, allocator))[0]
+        for allocator in AIMS
+    }
+
+
+def _trainers() -> dict[str, float]:
+    """Returns steps per second by precision."""
+    return {precision: _in_a_process("alone", precision, *IMPALA)[0] for precision in PRECISIONS}
+
+
+def _spread(numbers: Sequence[float], digits: int) -> str:
+    return f"{median(numbers):.{digits}f} ({min(numbers):.{digits}f} to {max(numbers):.{digits}f})"
+
+
+def _against_the_bare_network(name: str, settings: tuple[str, ...], target: float) -> None:
     for precision in PRECISIONS:
-        speeds[precision], bare = _in_a_process("ours", precision, *settings)
+        speed, bare = _in_a_process("ours", precision, *settings)
         print(
-            f"  {name}, {precision}: {speeds[precision]:.0f} steps/s, {speeds[precision] / bare:.2f} of the bare "
-            f"network's {bare:.0f} (target {target})",
+            f"  {name}, {precision}: {speed:.0f} steps/s, {speed / bare:.2f} of the bare network's {bare:.0f} "
+            f"(target {target})",
             flush=True,
         )
-    return speeds
 
 
 def _in_a_process(*arguments: str) -> list[float]:
@@ -76,16 +99,28 @@ def _seconds(form: Callable[[], object]) -> float:
 
 def _ours(precision: str, name: str, *settings: str) -> list[float]:
     """Returns steps per second of PPO and of the bare network in its best micro-batch; the rounds alternate."""
-    keep_freed_memory()
-    configuration = load(name, settings)
-    trainer = Ppo(configuration, make_mitigation("baseline", {}), 0, "cpu", precision)
-    trainer.iterate()
+    configuration, trainer = _trainer(precision, name, *settings)
     bare = {size: _seconds(partial(_bare, trainer, configuration, size)) for size in MICRO_BATCHES}
     best = min(bare, key=bare.__getitem__)
     rounds = [
         (_seconds(trainer.iterate), _seconds(partial(_bare, trainer, configuration, best))) for _ in range(ROUNDS)
     ]
     return [configuration.update_steps / median(seconds) for seconds in zip(*rounds, strict=True)]
+
+
+def _alone(precision: str, name: str, *settings: str) -> list[float]:
+    """Returns steps per second of PPO."""
+    configuration, trainer = _trainer(precision, name, *settings)
+    return [configuration.update_steps / median(_seconds(trainer.iterate) for _ in range(ROUNDS))]
+
+
+def _trainer(precision: str, name: str, *settings: str) -> tuple[Configuration, Ppo]:
+    """Returns PPO after its first update."""
+    keep_freed_memory()
+    configuration = load(name, settings)
+    trainer = Ppo(configuration, make_mitigation("baseline", {}), 0, "cpu", precision)
+    trainer.iterate()
+    return configuration, trainer
 
 
 def _bare(trainer: Ppo, configuration: Configuration, micro_batch: int) -> None:
@@ -153,4 +188,4 @@ class _PlainLoop(PlainPpo):
 
 if __name__ == "__main__":
     kind, *rest = sys.argv[1:]
-    print(json.dumps(_ours(*rest) if kind == "ours" else _plain(*rest)))
+    print(json.dumps({"ours": _ours, "alone": _alone, "plain": _plain}[kind](*rest)))
