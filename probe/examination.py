@@ -10,7 +10,7 @@ import numpy as np
 
 from probe.checkpoints.base import Checkpoint
 from probe.errors import FileError
-from probe.measurement import Measurement, WorkItem, measure
+from probe.measurement import Measurement, WorkItem, measure, unmeasured
 from probe.passes import adopt, share_pass
 from probe.probes.base import Arrays, Finding, Findings, Probe, Reading
 from probe.results import open_analysis
@@ -159,12 +159,6 @@ def controls(items: Sequence[ProbeItem]) -> list[ProbeItem]:
                 control = ProbeItem(probe, subjects[subject], control=key)
                 found.setdefault(control.key, control)
     return list(found.values())
-
-
-def unmeasured(item: WorkItem) -> Subject:
-    """Returns a checkpoint on its set before its forward pass: without statistics."""
-    data = item.data.of(item.checkpoint.digest)
-    return Subject(item.checkpoint, data, {}, {}, item.samples, dict(item.activations))
 
 
 def _found(each: ProbeItem, subject: Subject) -> Findings:

@@ -111,6 +111,12 @@ class Measurement:
         return kept
 
 
+def unmeasured(item: WorkItem) -> Subject:
+    """Returns a checkpoint on its set before its forward pass: without statistics."""
+    data = item.data.of(item.checkpoint.digest)
+    return Subject(item.checkpoint, data, {}, {}, item.samples, dict(item.activations))
+
+
 def measure(item: WorkItem, probes: Sequence[Probe] = ()) -> SharedPass:
     """Runs a checkpoint's network over an observation set and writes the part of its statistics.
 
@@ -125,8 +131,7 @@ def measure(item: WorkItem, probes: Sequence[Probe] = ()) -> SharedPass:
         ProbeError: checkpoint or observations cannot be read, or do not fit each other.
         RuntimeError: the forward passes changed the network's state.
     """
-    data = item.data.of(item.checkpoint.digest)
-    subject = Subject(item.checkpoint, data, {}, {}, item.samples, dict(item.activations))
+    subject = unmeasured(item)
     network = subject.network().eval()
     before = state_digest(network)
     collector, gradients = StatisticsCollector(), any(each.needs == "gradient" for each in probes)

@@ -85,10 +85,9 @@ class Plan:
 
     def complete(self, workers: int = 1) -> Analysis:
         """Does all the missing work and assembles the file."""
-        for _ in self.measure(workers):
-            pass
-        for _ in self.examine(workers):
-            pass
+        for stage in (self.measure, self.examine):
+            for _ in stage(workers):
+                pass
         return self.assemble()
 
     def assemble(self) -> Analysis:

@@ -8,8 +8,8 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from probe.examination import ProbeItem, measurement_of, pieces, subject_of, unmeasured
-from probe.measurement import WorkItem
+from probe.examination import ProbeItem, measurement_of, pieces, subject_of
+from probe.measurement import WorkItem, unmeasured
 from probe.outputs import named_outputs, stacked
 from probe.probes.base import Work
 from probe.regression import PRECISIONS, take_step

@@ -145,7 +145,7 @@ class SaturationObserver(Observer):
             function, pre_activation = "tanh", output
         else:
             function = layer.function
-        if output.ndim < 2 or pre_activation is None or function not in (*_SLOPES, *PAIRED):
+        if pre_activation is None or function not in (*_SLOPES, *PAIRED):
             return
         z = unit_columns(pre_activation)
         h = z if function == _CRELU else unit_columns(output)
