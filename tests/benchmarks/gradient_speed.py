@@ -1,8 +1,8 @@
 """The probes that share a pass: gradients against forward and backward, pre-activations against the bare forward.
 
-An analysis takes the gradients in the pass that measures the statistics, so what they cost it is the difference that
-they make there. The gradient of each loss by itself takes a backward pass of its own; what these alone cost, without
-a probe, is printed beside it, and what the probes cost where an earlier analysis has the statistics already.
+The gradient of each loss by itself takes a backward pass of its own; what these alone cost, without a probe, is printed
+beside it. An analysis takes the gradients in the pass that measures the statistics: what the probes cost it is the
+difference that they make there. By themselves they run where an earlier analysis has the statistics already.
 """
 
 import shutil
@@ -73,8 +73,9 @@ def _measured() -> None:
     for name, base, target in (
         ("forward and backward", "forward", None),
         ("forward and a backward a loss", "forward and backward", None),
-        ("gradient probes, in an analysis", "forward and backward", 1.5),
-        ("gradient probes", "forward and backward", None),
+        ("gradient probes", "forward and backward", 1.5),
+        ("gradient probes, in an analysis", "forward and backward", None),
+        ("gradient probes", "forward and a backward a loss", None),
         ("default and gradient probes", "forward and backward", None),
         ("default probes", "forward", None),
         ("pre-activation probes", "forward", None),
