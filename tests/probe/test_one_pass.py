@@ -29,7 +29,7 @@ ROWS, IMAGES, BATCH = 90, 24, 10
 
 
 class Squashed(nn.Module):
-    """A bounded action that a second head of the same module reads, as a critic of state and action would."""
+    """A bounded action, whose tanh is called between the layers of the body and those of the value head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ def detour() -> nn.Module:
     return network
 
 
-class Now(nn.Module):
+class EverySecondBatch(nn.Module):
     """Its two-step layer gives as many rows as there are observations, but not batch by batch."""
 
     def __init__(self) -> None:
@@ -196,7 +196,7 @@ def test_a_squashed_output_and_what_is_not_finite_are_passed_over_by_those_who_w
 
 def test_a_layer_whose_rows_are_the_observations_by_chance_alone_is_not_compared() -> None:
     torch.manual_seed(0)
-    subject = subject_of(Now(), 0)
+    subject = subject_of(EverySecondBatch(), 0)
     subject._rows = subject._rows[:80]  # an even number of batches
     subject.statistics, subject.layers, collector = {}, {}, StatisticsCollector()
     make_pass(subject, subject.network(), {}, False, collector)
