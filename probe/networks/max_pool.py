@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.autograd.forward_ad import unpack_dual
-from torch.overrides import has_torch_function
 
 from probe.arrays import NDArray
 from probe.kernels import kernels
+from probe.networks.plain import is_plain
 
 _ALONE, _TOGETHER = "probe.networks.pool_kernel", "probe.networks.pool_team"
 """Kernels for one thread and for several."""
@@ -29,7 +28,7 @@ class MaxPool(nn.MaxPool2d):
 
     def forward(self, input: Float[Tensor, "*batch channel height width"]) -> Any:
         """Returns the largest value of each window; a tuple with its index if `return_indices` is set."""
-        kernel = _kernel() if _is_plain(input) and self._fits(input) else None
+        kernel = _kernel() if is_plain(input) and self._fits(input) else None
         return _Pooled.apply(input, kernel) if kernel else super().forward(input)  # type: ignore[no-untyped-call]
 
     def _fits(self, input: Tensor) -> bool:
@@ -68,26 +67,13 @@ class _Pooled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (places,) = ctx.saved_tensors
-        if torch.is_grad_enabled() or not _is_plain(gradient):
+        if torch.is_grad_enabled() or not is_plain(gradient):
             return _spread(gradient, places), None
         batch, channels, rows, columns = gradient.shape
         images = torch.empty((batch, channels, 2 * rows, 2 * columns), dtype=gradient.dtype, memory_format=_LAYOUT)
         written = _bits(images)
         ctx.kernel.spread(_bits(gradient), places.numpy(), written, written, written, written)
         return images, None
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    """Whether nothing watches, transforms or traces what is computed with a tensor."""
-    return not (
-        torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
-        or type(tensor) is not Tensor
-        or has_torch_function((tensor,))
-        or torch._C._are_functorch_transforms_active()
-        or not torch._C._has_storage(tensor)  # a batch of gradients
-        or unpack_dual(tensor).tangent is not None  # type: ignore[no-untyped-call]
-    )
 
 
 def _bits(images: Tensor) -> NDArray[Any]:

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from probe.errors import ConfigurationError, UnknownNameError
 from probe.networks.activations import CReLU, Fourier
+from probe.networks.convolution import Convolution
+from probe.networks.dense import Dense
 from probe.networks.injected_linear import InjectedLinear
 from probe.networks.max_pool import MaxPool
 from probe.networks.mish import Mish
@@ -54,7 +56,7 @@ def _conv(stage: Stage, shape: Shape) -> Built:
     options = stage.options
     kernel, stride, padding = options["kernel"], options.get("stride", 1), options.get("padding", 0)
     channels, *space = shape
-    layer = nn.Conv2d(channels, options["width"], kernel, stride, padding, bias=options.get("bias", True))
+    layer = Convolution(channels, options["width"], kernel, stride, padding, bias=options.get("bias", True))
     out = tuple((side + 2 * padding - kernel) // stride + 1 for side in space)
     if len(space) != 2 or min(out, default=0) < 1:
         raise ValueError(f"a {kernel}x{kernel} convolution needs an image of at least that size")
@@ -64,7 +66,7 @@ def _conv(stage: Stage, shape: Shape) -> Built:
 def _linear(stage: Stage, shape: Shape) -> Built:
     if len(shape) != 1:
         raise ValueError("a linear layer needs a vector; put a `flatten` stage before it")
-    layer = nn.Linear(shape[0], stage.options["width"], bias=stage.options.get("bias", True))
+    layer = Dense(shape[0], stage.options["width"], bias=stage.options.get("bias", True))
     return (add_spectral_norm(layer) if stage.options.get("spectral_norm") else layer), (stage.options["width"],)
 
 

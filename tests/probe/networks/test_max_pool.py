@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from probe.capture import capture
@@ -16,6 +15,7 @@ from probe.kernels import kernels
 from probe.lipschitz import lipschitz_bound
 from probe.networks import build, max_pool, preset
 from probe.networks.max_pool import MaxPool
+from tests.probe.networks.transforms import TRANSFORMS, Transform
 
 needs_numba = pytest.mark.skipif(kernels("probe.networks.pool_kernel") is None, reason="numba is not installed")
 
@@ -238,56 +238,11 @@ def plain(of: nn.Sequential) -> nn.Sequential:
     return nn.Sequential(of[0], nn.MaxPool2d(3, 2, 1), *of[2:])
 
 
-def gradients_of_each(of: nn.Module) -> Tensor:
-    parameters = {name: each.detach() for name, each in of.named_parameters()}
-
-    def loss(weights: dict[str, Tensor], x: Tensor) -> Tensor:
-        return torch.func.functional_call(of, weights, (x[None],)).square().sum()
-
-    found = torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, images(3, 3, 8, 6))
-    return torch.cat([each.flatten(1) for each in found.values()], 1)
-
-
-def tangent_of(of: nn.Module) -> Tensor:
-    x = images(3, 3, 8, 6)
-    return torch.func.jvp(of, (x,), (x.sin(),))[1]
-
-
-def dual_tangent_of(of: nn.Module) -> Tensor:
-    x = images(3, 3, 8, 6)
-    with forward_ad.dual_level():
-        tangent: Tensor = forward_ad.unpack_dual(of(forward_ad.make_dual(x, x.sin()))).tangent
-    return tangent
-
-
-def batched_backward_of(of: nn.Module) -> Tensor:
-    x = images(3, 3, 8, 6).requires_grad_()
-    output = of(x)
-    rows = torch.eye(output.numel()).view(-1, *output.shape)
-    return torch.autograd.grad(output, x, rows, is_grads_batched=True)[0]
-
-
-def an_ensemble_of_ends(of: nn.Sequential) -> Tensor:
-    x = images(3, 3, 8, 6).requires_grad_()
-    ends = torch.randn(4, 2, 192, generator=torch.Generator().manual_seed(2))
-    value = torch.func.vmap(lambda end: F.linear(of[:3](x), end))(ends)
-    return torch.autograd.grad(value.square().sum(), x)[0]
-
-
-TRANSFORMS: list[Callable[[nn.Sequential], Tensor]] = [
-    gradients_of_each,
-    tangent_of,
-    dual_tangent_of,
-    batched_backward_of,
-    an_ensemble_of_ends,
-]
-
-
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("transform", TRANSFORMS)
-def test_transforms_see_pytorchs(transform: Callable[[nn.Sequential], Tensor], training: bool) -> None:
-    own = network().to(memory_format=torch.channels_last).train(training)  # type: ignore[call-overload]
-    torch.testing.assert_close(transform(own), transform(plain(own)))
+def test_transforms_see_pytorchs(transform: Transform, training: bool) -> None:
+    own, x = network().to(memory_format=torch.channels_last).train(training), images(3, 3, 8, 6)  # type: ignore[call-overload]
+    torch.testing.assert_close(transform(own, x), transform(plain(own), x))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
