@@ -52,8 +52,8 @@ def _measured(threads: int) -> None:
         for form in without:
             ratios = [each[form] / each["ours"] for each in rounds]
             print(
-                f"  {name}, {precision}, {threads} threads: {median(ratios):.3f} times as fast as with {form} by PyTorch"
-                f" ({min(ratios):.2f} to {max(ratios):.2f})",
+                f"  {name}, {precision}, threads: {threads}: {median(ratios):.3f} times as fast as with {form} "
+                f"by PyTorch ({min(ratios):.2f} to {max(ratios):.2f})",
                 flush=True,
             )
 

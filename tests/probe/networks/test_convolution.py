@@ -6,11 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from probe.capture import capture
 from probe.networks import build, convolution, preset
 from probe.networks.convolution import Convolution
 from probe.networks.spectral import add_spectral_norm
-from tests.probe.networks.transforms import TRANSFORMS, Transform
 
 FORMS = {
     "odd kernel": {"kernel_size": 3, "padding": 1},
@@ -130,38 +128,6 @@ def test_a_spectrally_normalised_layer_has_the_gradients_of_pytorchs() -> None:
     assert sums_apart(own(x))
     for found, expected in zip(value_and_gradients(own, x), value_and_gradients(plain, x), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-
-
-def network(kind: type[nn.Conv2d]) -> nn.Sequential:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        made = nn.Sequential(kind(2, 32, 2, 2), nn.Tanh(), kind(32, 32, 2), nn.Tanh(), nn.Flatten(), nn.Linear(64, 2))
-    return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-@pytest.mark.parametrize("transform", TRANSFORMS)
-def test_transforms_see_pytorchs(transform: Transform) -> None:
-    x = images(3, 2, 4, 6)
-    torch.testing.assert_close(transform(network(Convolution), x), transform(network(nn.Conv2d), x))
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
-def test_traces_and_exports_hold_pytorchs() -> None:
-    own, x = network(Convolution), images(3, 2, 4, 6)
-    exported, traced = torch.export.export(own, (x,)), torch.jit.trace(own, (x,))  # type: ignore[no-untyped-call]
-    assert "conv2d" in exported.graph_module.code and "aten::_convolution" in str(traced.inlined_graph)
-    torch.testing.assert_close(exported.module()(x), own(x))
-
-
-def test_a_watched_network_has_the_same_gradients_and_its_layers_are_seen() -> None:
-    own, seen = network(Convolution), []
-    x = images(3, 2, 4, 6)
-    with capture(own, lambda layer, output, _: seen.append((layer.id, output.clone()))):
-        output = own(x)
-    assert [each for each, _ in seen] == ["1", "3"] and torch.equal(seen[0][1], own[:2](x))
-    watched = torch.autograd.grad(output.sum(), list(own.parameters()))
-    alone = torch.autograd.grad(own(x).sum(), list(own.parameters()))
-    assert all(torch.equal(each, other) for each, other in zip(watched, alone, strict=True))
 
 
 def test_convolutions_of_presets_sum_apart_from_32_channels_on(monkeypatch: pytest.MonkeyPatch) -> None:

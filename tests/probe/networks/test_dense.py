@@ -7,11 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from probe.capture import capture
 from probe.networks import build, dense, preset
 from probe.networks.dense import Dense
 from probe.networks.spectral import add_spectral_norm
-from tests.probe.networks.transforms import TRANSFORMS, Transform
 
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
 ROWS, FEATURES, UNITS = 24, 160, 72
@@ -147,37 +145,6 @@ def test_a_spectrally_normalised_layer_has_the_gradient_of_pytorchs() -> None:
     assert is_onednns(own(x))
     for found, expected in zip(value_and_gradients(own, x), value_and_gradients(plain, x), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-
-
-def network(kind: type[nn.Linear]) -> nn.Sequential:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return nn.Sequential(kind(12, 16), nn.Tanh(), kind(16, 6), nn.Tanh(), nn.Linear(6, 2))
-
-
-@pytest.mark.parametrize("transform", TRANSFORMS)
-def test_transforms_see_pytorchs(transform: Transform) -> None:
-    x = drawn(5, 12)
-    torch.testing.assert_close(transform(network(Dense), x), transform(network(nn.Linear), x))
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
-def test_traces_and_exports_hold_pytorchs() -> None:
-    own, x = network(Dense), drawn(5, 12)
-    exported, traced = torch.export.export(own, (x,)), torch.jit.trace(own, (x,))  # type: ignore[no-untyped-call]
-    assert "linear" in exported.graph_module.code and "aten::linear" in str(traced.inlined_graph)
-    assert "mkldnn" not in exported.graph_module.code and "mkldnn" not in str(traced.inlined_graph)
-    torch.testing.assert_close(exported.module()(x), own(x))
-
-
-@needs_onednn
-def test_a_watched_network_computes_by_onednn_too_and_its_layers_are_seen() -> None:
-    own, seen = network(Dense), []
-    x = drawn(5, 12)
-    with capture(own, lambda layer, output, _: seen.append((layer.id, output.clone()))):
-        output = own(x)
-    assert [each for each, _ in seen] == ["1", "3"] and torch.equal(output, own(x))
-    assert is_onednns(own[:1](x)) and torch.equal(seen[0][1], own[:2](x))
 
 
 @needs_onednn

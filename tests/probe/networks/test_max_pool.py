@@ -10,12 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from probe.capture import capture
 from probe.kernels import kernels
 from probe.lipschitz import lipschitz_bound
 from probe.networks import build, max_pool, preset
 from probe.networks.max_pool import MaxPool
-from tests.probe.networks.transforms import TRANSFORMS, Transform
 
 needs_numba = pytest.mark.skipif(kernels("probe.networks.pool_kernel") is None, reason="numba is not installed")
 
@@ -226,42 +224,6 @@ def test_second_derivatives_are_pytorchs(training: bool) -> None:
         return torch.autograd.grad(first.square().sum(), x)[0]
 
     torch.testing.assert_close(second(MaxPool(3, 2, 1).train(training)), second(pytorchs))
-
-
-def network() -> nn.Sequential:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), MaxPool(3, 2, 1), nn.Flatten(), nn.Linear(192, 2))
-
-
-def plain(of: nn.Sequential) -> nn.Sequential:
-    return nn.Sequential(of[0], nn.MaxPool2d(3, 2, 1), *of[2:])
-
-
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("transform", TRANSFORMS)
-def test_transforms_see_pytorchs(transform: Transform, training: bool) -> None:
-    own, x = network().to(memory_format=torch.channels_last).train(training), images(3, 3, 8, 6)  # type: ignore[call-overload]
-    torch.testing.assert_close(transform(own, x), transform(plain(own), x))
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("training", [True, False])
-def test_traces_and_exports_hold_pytorchs(training: bool) -> None:
-    own, x = network().train(training), images(3, 3, 8, 6)
-    own.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    exported, traced = torch.export.export(own, (x,)), torch.jit.trace(own, (x,))  # type: ignore[no-untyped-call]
-    assert "max_pool2d" in exported.graph_module.code and "max_pool2d" in str(traced.inlined_graph)
-    torch.testing.assert_close(exported.module()(x), own(x))
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_a_watched_network_computes_the_same_and_its_layers_are_seen(training: bool) -> None:
-    own, seen = nn.Sequential(*network()[:2], nn.ReLU()).train(training), []
-    x = images(3, 3, 8, 6)
-    with capture(own, lambda layer, output, _: seen.append((layer.id, output.clone()))):
-        own(x)
-    assert [each for each, _ in seen] == ["2"] and torch.equal(seen[0][1], own(x))
 
 
 def test_a_copy_pools_too_nothing_is_added_to_the_state_and_the_bound_is_pytorchs() -> None:
