@@ -1,10 +1,8 @@
 """A checkpoint of another library: the network from its file, from the user's factory, or from its shapes."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,38 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from probe.checkpoints.base import NONE, Checkpoint
-from probe.checkpoints.calling import callable_network
-from probe.checkpoints.chains import recognised
+from probe.checkpoints.building import Builder
 from probe.checkpoints.content import Content, Policy
-from probe.checkpoints.factory import make_network, source_digest
 from probe.checkpoints.fitting import fitting_prefixes, load_tensors
 from probe.checkpoints.formats import read_content
 from probe.checkpoints.hints import Hints
-from probe.checkpoints.hub import weight_files
+from probe.checkpoints.identity import Identity
 from probe.checkpoints.layout import Inputs, Layout, Shape, fitted, other_shape, scaled
 from probe.checkpoints.normalisation import Normalisation
 from probe.checkpoints.state_action import is_lone_critic, takes_actions
 from probe.checkpoints.targets import without_targets
-from probe.errors import FileError, ShapeError, UnknownNameError
+from probe.errors import ShapeError
 from probe.module_guess import CRITIC, ENCODER, guess_modules
 from probe.modules import ModuleMap
 
-_ACTIVATION = "activation"
-"""The one argument of a network that is inferred."""
-_BLOCK = 1 << 20
 _GIVEN_ACTIONS = "its network of state and action is given the set's actions, as they are"
 _SIDES = (84, 64, 96, 128, 224, 32)
 """Heights and widths that are tried where only the channels of an image are known."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Which checkpoint of which run a file is."""
-
-    run: str
-    method: str
-    seed: int
-    step: int
 
 
 class ForeignCheckpoint(Checkpoint):
@@ -94,21 +77,7 @@ class ForeignCheckpoint(Checkpoint):
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the file, its place in its series, and what the user said the network is."""
-        sha = hashlib.sha256()
-        for part in weight_files(self.path) if self.path.is_dir() else (self.path,):
-            with part.open("rb") as file:
-                while block := file.read(_BLOCK):
-                    sha.update(block)
-        hints, identity = self.hints, self._identity
-        said: list[Any] = [
-            hints.model,
-            repr(sorted(hints.model_args.items())),
-            hints.layout,
-            source_digest(hints.model) if hints.model else "",
-        ]
-        said.append(None if self._normalisation is None else self._normalisation.identity)
-        sha.update(json.dumps([identity.run, identity.method, identity.seed, identity.step, *said]).encode())
-        return sha.hexdigest()
+        return self._identity.digest(self.path, self.hints, self._normalisation)
 
     @property
     def description(self) -> dict[str, Any]:
@@ -160,7 +129,7 @@ class ForeignCheckpoint(Checkpoint):
     @cached_property
     def _behaviour(self) -> Policy | None:
         """The policy that the file or its shapes tell."""
-        return self._policy(self._read()) if self._is_described else None
+        return self._builder.policy(self._read()) if self._is_described else None
 
     def network(self) -> nn.Module:
         """Builds the network and loads the tensors, float32, in eval mode.
@@ -170,7 +139,7 @@ class ForeignCheckpoint(Checkpoint):
             ConfigurationError: the user's factory does not make a network.
         """
         content = self._read()
-        network = self._without_values(content)
+        network = self._builder.network(content)
         if self.hints.model is not None or content.program is None:
             load_tensors(network, content.tensors, self.path, self.hints.model or "the network of its own description")
         return network.float().eval()
@@ -178,7 +147,7 @@ class ForeignCheckpoint(Checkpoint):
     def fresh(self, seed: int) -> nn.Module | None:
         """Returns the same architecture as its factory or library initialises it, or None where that is unknown."""
         if self.hints.model is not None:
-            return self._made(self._read(), seed).float().eval()
+            return self._builder.made(self._read(), seed).float().eval()
         network = self.network()
         initialise = getattr(network, "initialise", None)
         if initialise is None:
@@ -219,7 +188,7 @@ class ForeignCheckpoint(Checkpoint):
         if self.hints.model is None:
             return ()
         content = self._read()
-        fitting = fitting_prefixes(self._made(content), content.tensors)
+        fitting = fitting_prefixes(self._builder.made(content), content.tensors)
         return (f"{'*, '.join(fitting)}* fit the network alike: {fitting[0]}* is taken",) if len(fitting) > 1 else ()
 
     def facts(self) -> dict[str, Any]:
@@ -255,39 +224,17 @@ class ForeignCheckpoint(Checkpoint):
             elif isinstance(layer, nn.Conv2d):
                 yield from ((side, side, layer.in_channels) for side in _SIDES)
 
-    def _without_values(self, content: Content) -> nn.Module:
-        if self.hints.model is not None:
-            return self._made(content)
-        if content.program is not None:
-            return callable_network(content.program, str(self.path), self._layouts)
-        return self._policy(content).build(content.tensors)
-
-    def _made(self, content: Content, seed: int = 0) -> nn.Module:
-        assert self.hints.model is not None
-        made = make_network(self.hints.model, self.hints.model_args, content.arguments, seed)
-        return callable_network(made, f"--model {self.hints.model}", self._layouts)
-
-    def _policy(self, content: Content) -> Policy:
-        """Returns what the file or the shapes say that the network is."""
-        if content.policy is not None:
-            return content.policy
-        if unknown := [name for name in self.hints.model_args if name != _ACTIVATION]:
-            raise UnknownNameError("argument of a network without --model", unknown[0], [_ACTIVATION])
-        chain = recognised(content.tensors, self.hints.model_args.get(_ACTIVATION))
-        if chain is None:
-            raise FileError(
-                f"{self.path}: the shapes of its {len(content.tensors)} tensors tell no MLP, Nature DQN or IMPALA "
-                "network. Give the network with --model package.module:factory or --model file.py:Class."
-            )
-        return chain
+    @property
+    def _builder(self) -> Builder:
+        return Builder(self.path, self.hints, self._layouts)
 
     def _layout(self, inputs: Inputs) -> Layout:
         """Returns how observations reach the network."""
         shape, source = inputs[0], str(self.path)
         content = self._read()
-        network = self._without_values(content).float().eval()
+        network = self._builder.network(content).float().eval()
         if self._is_described:
-            layout = self._policy(content).layout
+            layout = self._builder.policy(content).layout
             if layout.shape is not None and layout.shape != shape:
                 raise ShapeError(other_shape(source, layout.shape, shape))
             return fitted(network, inputs, [layout], source)
@@ -308,4 +255,4 @@ class ForeignCheckpoint(Checkpoint):
     @property
     def _given(self) -> nn.Module:
         """The user's own network, without the file's values, or the one that the file holds."""
-        return self._without_values(self._read())
+        return self._builder.network(self._read())

@@ -7,8 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from probe.checkpoints.base import Series
-from probe.checkpoints.foreign import ForeignCheckpoint, Identity
+from probe.checkpoints.foreign import ForeignCheckpoint
 from probe.checkpoints.hints import Hints
+from probe.checkpoints.identity import Identity
 from probe.checkpoints.layout import Inputs, Layout
 from probe.checkpoints.normalisation import Normalisation, read_vecnormalize
 from probe.checkpoints.steps import step_of_name, template

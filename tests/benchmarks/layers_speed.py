@@ -7,8 +7,8 @@ convolutions have a form of ours in float32 alone.
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from statistics import median
 from unittest.mock import patch
 
@@ -19,16 +19,16 @@ from probe.networks import Network, build, convolution, dense, max_pool, preset
 
 ROUNDS = 30
 ROWS = 128
+POOLING, REST = "max pooling", "linear layers and bias gradients"
 FORMS = {
-    "max pooling": (max_pool, "kernels", lambda module: None),
-    "linear layers": (dense, "_fits", lambda *given: False),
-    "bias gradients": (convolution, "_fits", lambda *given: False),
+    POOLING: [(max_pool, "kernels", lambda module: None)],
+    REST: [(each, "_fits", lambda *given: False) for each in (dense, convolution)],
 }
 """What is ours, and how it is turned off: module, name, replacement."""
 CASES = (
-    ("impala", torch.float32, tuple(FORMS)),
-    ("impala", torch.bfloat16, ("max pooling",)),
-    ("conv64", torch.float32, ("linear layers", "bias gradients")),
+    ("impala", torch.float32, (POOLING, REST)),
+    ("impala", torch.bfloat16, (POOLING,)),
+    ("conv64", torch.float32, (REST,)),
 )
 
 
@@ -47,9 +47,8 @@ def _measured(threads: int) -> None:
     for name, precision, forms in CASES:
         network = build(preset(name, (64, 64, 3), 15, 256), torch.Generator().manual_seed(0))
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        without = {form: (form,) for form in forms} | ({"all of these": forms} if len(forms) > 1 else {})
-        rounds = [_round(network, observations, precision, without, clock) for _ in range(ROUNDS + 1)][1:]
-        for form in without:
+        rounds = [_round(network, observations, precision, forms, clock) for _ in range(ROUNDS + 1)][1:]
+        for form in forms:
             ratios = [each[form] / each["ours"] for each in rounds]
             print(
                 f"  {name}, {precision}, threads: {threads}: {median(ratios):.3f} times as fast as with {form} "
@@ -62,25 +61,19 @@ def _round(
     network: Network,
     observations: torch.Tensor,
     precision: torch.dtype,
-    without: dict[str, tuple[str, ...]],
+    forms: tuple[str, ...],
     clock: Callable[[], float],
 ) -> dict[str, float]:
-    """Returns the seconds of a pass, with all forms of ours and without some."""
+    """Returns the seconds of a pass, with all forms of ours and without each."""
     seconds = {}
-    for name, forms in {"ours": (), **without}.items():
-        with _pytorchs(forms):
+    for form in ("ours", *forms):
+        with ExitStack() as stack:
+            for replaced in FORMS.get(form, ()):
+                stack.enter_context(patch.object(*replaced))
             start = clock()
             _trained(network, observations, precision)
-            seconds[name] = clock() - start
+            seconds[form] = clock() - start
     return seconds
-
-
-@contextmanager
-def _pytorchs(forms: tuple[str, ...]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for form in forms:
-            stack.enter_context(patch.object(*FORMS[form]))
-        yield
 
 
 def _trained(network: Network, observations: torch.Tensor, precision: torch.dtype) -> None:
