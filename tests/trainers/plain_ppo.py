@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from probe.networks import Network
+from probe.networks.convolution import Convolution
+from probe.networks.dense import Dense
+from probe.networks.max_pool import MaxPool
 from probe.trainers.base import Trainer
 from probe.trainers.mitigations import Mitigation
 from probe.trainers.mitigations.base import NoSettings
@@ -22,14 +25,15 @@ GAMMA, LAMBDA, CLIP = 0.999, 0.95, 0.2
 VALUE_COEFFICIENT, ENTROPY_COEFFICIENT = 0.5, 0.01
 LARGEST_NORM = 0.5
 LEARNING_RATE, ADAM_EPSILON = 5e-4, 1e-5
+PYTORCHS = {Dense: nn.Linear, Convolution: nn.Conv2d, MaxPool: nn.MaxPool2d}
 
 
 class PlainPpo:
-    """An update's decisions and a learner: float32, whole minibatches, no channels-last memory, Adam unfused."""
+    """An update's decisions and a learner: PyTorch's layers and layout, float32, whole minibatches, Adam unfused."""
 
     def __init__(self, network: Network, steps: int, environments: int) -> None:
         """Allocates; `network` is learnt in place, with an encoder, an actor and a critic, on images of 64 x 64 x 3."""
-        self.network = network
+        self.network = _of_pytorchs_layers(network)
         self.optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, eps=ADAM_EPSILON)
         size = (steps, environments)
         self.observations = torch.zeros((*size, 64, 64, 3))
@@ -124,3 +128,10 @@ def distance(first: nn.Module, second: nn.Module) -> float:
     """Returns the largest difference between the weights of two networks."""
     pairs = zip(first.parameters(), second.parameters(), strict=True)
     return max(float((one - other).abs().max()) for one, other in pairs)
+
+
+def _of_pytorchs_layers(network: Network) -> Network:
+    """Takes our own forms of layers out of a network, in place."""
+    for module in network.modules():
+        module.__class__ = PYTORCHS.get(type(module), type(module))
+    return network
