@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function
 
-from probe.networks.plain import is_plain
+from probe.networks.plain import PLAIN, is_plain
 
 _LEAST = 2**20
 """Multiplications of a forward pass; below, a call of oneDNN costs more than it saves."""
@@ -32,32 +32,39 @@ def dense(
 ) -> Float[Tensor, "*batch unit"]:
     """Returns input W' + b; who watches PyTorch's functions sees it as one."""
     given = (input, weight, bias)
-    if has_torch_function(given):
+    tensors = (input, weight) if bias is None else (input, weight, bias)
+    watched = has_torch_function(given) and all(type(each) in PLAIN for each in tensors)  # by a mode, not by a subclass
+    if watched:
         output: Tensor = handle_torch_function(dense, given, *given)
-    elif _fits(input, weight, bias):
+    elif _fits(tensors):
         output = _Dense.apply(*given)  # type: ignore[no-untyped-call]
     else:
         output = F.linear(input, weight, bias)
     return output
 
 
-def _fits(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    tensors = (input, weight) if bias is None else (input, weight, bias)
+def _fits(tensors: tuple[Tensor, ...]) -> bool:
+    # First, since whoever transforms or traces may have no answer to the other questions, or take them for conditions.
+    if not is_plain(*tensors):
+        return False
+    input, weight, *bias = tensors
     return (
-        input.ndim == 2
+        input.ndim == weight.ndim == 2
+        and input.shape[1] == weight.shape[1]
+        and all(each.shape == weight.shape[:1] for each in bias)
         and input.numel() * len(weight) >= _LEAST
         and all(each.dtype == torch.float32 and each.device.type == "cpu" for each in tensors)
-        and all(each.is_contiguous() for each in tensors)
+        and all(each.layout == torch.strided and each.is_contiguous() for each in tensors)
         and not torch.is_autocast_enabled("cpu")
         and _has_onednn()
-        and is_plain(*tensors)
     )
 
 
 def _has_onednn() -> bool:
-    """Whether this build of PyTorch has the product, which belongs to no documented interface."""
-    found: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return found and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    """Whether this build of PyTorch has the product, which belongs to no documented interface, and may use it."""
+    backend = torch.backends.mkldnn
+    found: bool = backend.is_available()  # type: ignore[no-untyped-call]
+    return found and bool(backend.enabled) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def _times(
@@ -73,7 +80,9 @@ class _Dense(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(input, weight)
+        of_input, of_weight, _ = ctx.needs_input_grad
+        # No more than is needed: what is not kept may be changed in place before the backward pass, as in PyTorch's.
+        ctx.save_for_backward(input if of_weight else None, weight if of_input else None)
         return _times(input, weight, bias)
 
     @staticmethod

@@ -7,8 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from probe.networks.dense import Dense
 
-class InjectedLinear(nn.Linear):
+
+class InjectedLinear(Dense):
     """W x + A x - B x with A = B at injection, where W and A learn and B is frozen.
 
     Gradients reach the input through W and A, and not through B. Source: the `Injector` of Juliani & Ash 2024,
@@ -30,7 +32,7 @@ class InjectedLinear(nn.Linear):
         return cast(InjectedLinear, layer)
 
     def _add_pair(self) -> None:
-        self.added = nn.Linear(self.in_features, self.out_features, self.bias is not None).to(self.weight.device)
+        self.added = Dense(self.in_features, self.out_features, self.bias is not None).to(self.weight.device)
         self.frozen = copy.deepcopy(self.added).requires_grad_(False)
 
     def forward(self, input: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out"]:

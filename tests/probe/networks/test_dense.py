@@ -125,6 +125,38 @@ def test_without_onednn_pytorchs_is_taken(monkeypatch: pytest.MonkeyPatch) -> No
     assert not is_onednns(layer()(drawn(ROWS, FEATURES)))
 
 
+def test_onednn_that_is_switched_off_is_not_taken() -> None:
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert not is_onednns(layer()(drawn(ROWS, FEATURES)))
+
+
+def test_shapes_that_do_not_fit_are_left_to_pytorch_and_its_words() -> None:
+    own, x = layer(), drawn(ROWS, FEATURES)
+    assert dense._fits((x, own.weight, own.bias)) == torch.backends.mkldnn.is_available()
+    others = [(drawn(ROWS, FEATURES + 1), own.weight, own.bias), (x, own.weight[0], own.bias)]
+    others += [(x, own.weight, drawn(*shape)) for shape in [(1,), (1, UNITS), (ROWS, UNITS), (ROWS, 1)]]
+    assert not any(dense._fits(each) for each in others)
+
+
+@needs_onednn
+@pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2)])
+def test_only_what_the_gradient_needs_is_kept(wanted: tuple[int, ...]) -> None:
+    own = layer()
+    x = drawn(ROWS, FEATURES).requires_grad_()
+    given = [x, own.weight, own.bias]
+    expected = value_and_gradients(own, x)[1:]
+    for at, each in enumerate(given):
+        each.requires_grad_(at in wanted)
+    value = own(x)
+    with torch.no_grad():  # as an optimiser's step, or a buffer that is used again
+        if 1 not in wanted:
+            x.zero_()
+        if 0 not in wanted:
+            own.weight.zero_()
+    found = torch.autograd.grad(value, [given[at] for at in wanted], drawn(ROWS, UNITS, seed=1))
+    assert all(torch.equal(each, expected[at]) for each, at in zip(found, wanted, strict=True))
+
+
 @needs_onednn
 def test_what_is_frozen_has_no_gradient_and_the_rest_is_the_same() -> None:
     own, x = layer(), drawn(ROWS, FEATURES)

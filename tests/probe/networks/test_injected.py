@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from probe.errors import ConfigurationError
-from probe.networks import ModuleSpec, Network, NetworkSpec, Stage, build, preset
+from probe.networks import ModuleSpec, Network, NetworkSpec, Stage, build, dense, preset
 from probe.networks.rewriting import normalise_activations
 from probe.networks.specification import with_options
 
@@ -174,6 +174,17 @@ def test_the_frozen_copies_of_a_layer_can_be_found() -> None:
     inject(inject(network, cut), cut, seed=2)
     assert len(network.frozen_copies("actor.output")) == 4
     assert network.frozen_copies("encoder.dense1") == []
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("least", [1, dense._LEAST])
+def test_a_pair_leaves_the_function_as_it_was_by_whichever_library(least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense, "_LEAST", least)
+    network, fresh = (build(preset("mlp", (4,), 15, 512), generator(seed)) for seed in (0, 1))
+    vectors = torch.randn(256, 4, generator=generator(2))
+    plain = network(vectors)["actor"]
+    network.inject_output("actor", fresh)
+    assert network(vectors)["actor"].equal(plain)
 
 
 @torch.no_grad()

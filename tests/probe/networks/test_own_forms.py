@@ -1,15 +1,18 @@
 """Layers with a form of our own: what PyTorch can do with a network besides running it sees PyTorch's, or the same."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.utils.flop_counter import FlopCounterMode
 
 from probe.capture import capture
-from probe.networks import dense
+from probe.networks import convolution, dense
 from probe.networks.convolution import Convolution
 from probe.networks.dense import Dense
 from probe.networks.max_pool import MaxPool
@@ -87,6 +90,10 @@ def gradients_of_each(of: nn.Sequential, x: Tensor) -> Tensor:
     return torch.cat([each.flatten(1) for each in found.values()], 1)
 
 
+def outputs_of_each(of: nn.Sequential, x: Tensor) -> Tensor:
+    return torch.func.vmap(lambda each: of(each[None])[0])(x)
+
+
 def tangent_of(of: nn.Sequential, x: Tensor) -> Tensor:
     return torch.func.jvp(of, (x,), (x.sin(),))[1]
 
@@ -121,6 +128,7 @@ def second_derivative_of(of: nn.Sequential, x: Tensor) -> Tensor:
 
 TRANSFORMS: list[Transform] = [
     gradients_of_each,
+    outputs_of_each,
     tangent_of,
     dual_tangent_of,
     batched_backward_of,
@@ -146,6 +154,59 @@ def test_traces_and_exports_hold_pytorchs(case: Case, training: bool) -> None:
     torch.testing.assert_close(exported.module()(x), own(x))
 
 
+COMPILED = """
+import torch
+from torch import nn
+from probe.networks import dense
+from probe.networks.convolution import Convolution
+from probe.networks.dense import Dense
+from probe.networks.max_pool import MaxPool
+dense._LEAST = 100  # less than a batch's product and more than an observation's
+own = nn.Sequential(Convolution(3, 32, 3, padding=1), MaxPool(3, 2, 1), nn.Flatten(), Dense(32 * 12, 8), Dense(8, 4))
+x = torch.randn(6, 3, 8, 6).to(memory_format=torch.channels_last)
+batch = torch.export.Dim("batch", min=2)
+for strict in (True, False):
+    program = torch.export.export(own, (x,), dynamic_shapes=({0: batch},), strict=strict).module()
+    torch.testing.assert_close(program(x.repeat(5, 1, 1, 1)), own(x.repeat(5, 1, 1, 1)))
+torch.testing.assert_close(torch.compile(own, fullgraph=True, backend="eager")(x), own(x))
+print("whole")
+"""
+
+
+def test_compiled_networks_are_whole_and_programs_take_any_batch() -> None:
+    # A process of its own: the checks of types that run in tests cannot be compiled.
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False)
+    assert done.stdout == "whole\n", done.stderr[-2000:]
+
+
+def test_operations_that_are_counted_are_pytorchs(case: Case) -> None:
+    counts = []
+    for kind in (case.own, case.pytorchs):
+        with FlopCounterMode(display=False) as counter:
+            case.network(kind)(case.inputs()).sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0
+
+
+class Tagged(Tensor):
+    """A tensor that notes which of PyTorch's functions it is given to."""
+
+    seen: ClassVar[list[object]] = []
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        cls.seen.append(func)
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def test_tensors_with_a_behaviour_of_their_own_are_given_to_pytorchs_functions(case: Case) -> None:
+    Tagged.seen.clear()
+    own, x = case.network(case.own), case.inputs()
+    output = own(x.as_subclass(Tagged))
+    torch.testing.assert_close(output.as_subclass(Tensor), case.network(case.pytorchs)(x))
+    assert not {dense.dense, convolution.convolve} & {*Tagged.seen}
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_a_watched_network_computes_the_same_and_its_layers_are_seen(case: Case, training: bool) -> None:
     own, seen, x = case.network(case.own).train(training), [], case.inputs()
@@ -157,7 +218,9 @@ def test_a_watched_network_computes_the_same_and_its_layers_are_seen(case: Case,
     watched, alone = (torch.autograd.grad(each.sum(), list(own.parameters())) for each in (output, own(x)))
     assert all(torch.equal(each, other) for each, other in zip(watched, alone, strict=True))
     # Linear layers and convolutions keep their own form, so that an analysis is as fast as the network itself.
-    own_forms = {"linear layers": "_Dense", "convolutions": "_Convolved"}
+    own_forms = {"convolutions": "_Convolved"}
+    if torch.backends.mkldnn.is_available():
+        own_forms["linear layers"] = "_Dense"
     kinds = {type(step).__name__ for step in _steps(output)}
     expected = own_forms.get(next(name for name, each in CASES.items() if each is case))
     assert expected is None or any(expected in kind for kind in kinds)
