@@ -19,7 +19,8 @@ class Dense(nn.Linear):
     """A linear layer: by oneDNN where that is faster, else by PyTorch's own choice, which for float32 is MKL.
 
     oneDNN gets products that are large enough, of float32 matrices on a CPU outside autocast, while nothing transforms
-    or traces the network. Both round sums in an order of their own.
+    or traces the network. Both round sums in an order of their own. The backward pass makes the gradients of all that
+    learns, whichever of them are asked for.
     """
 
     def forward(self, input: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch unit"]:
