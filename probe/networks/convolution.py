@@ -10,7 +10,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 from probe.networks.plain import PLAIN, is_plain
 
 _LEAST_CHANNELS = 32
-"""From here on the sum apart was never slower, and up to 1.5 times faster; of 16 channels it can be slower."""
+"""From here on a backward pass with the sum apart took 0.66 to 1.01 of the time; of 16 channels it can be slower."""
 _LAYOUT = torch.channels_last
 
 

@@ -102,10 +102,13 @@ def test_a_padding_of_the_pictures_own_pixels_goes_to_pytorchs() -> None:
 
 def test_nothing_is_apart_where_there_is_no_gradient_to_take() -> None:
     own, x = layer(), images(2, 5, 8, 6).requires_grad_()
+    given = (own, x, own.weight, own.bias)
+    assert convolution._fits(*given)
     with torch.no_grad():
-        assert own(x).grad_fn is None
+        assert not convolution._fits(*given)
     with torch.autocast("cpu", torch.bfloat16):
         assert not sums_apart(own(x)) and own(x).dtype == torch.bfloat16
+    assert not convolution._fits(own, x, own.weight.double(), own.bias)
     own.bias.requires_grad_(False)
     assert not sums_apart(own(x))
 

@@ -130,11 +130,13 @@ def test_onednn_that_is_switched_off_is_not_taken() -> None:
         assert not is_onednns(layer()(drawn(ROWS, FEATURES)))
 
 
-def test_shapes_that_do_not_fit_are_left_to_pytorch_and_its_words() -> None:
+def test_weights_and_biases_that_do_not_fit_are_left_to_pytorch() -> None:
     own, x = layer(), drawn(ROWS, FEATURES)
     assert dense._fits((x, own.weight, own.bias)) == torch.backends.mkldnn.is_available()
     others = [(drawn(ROWS, FEATURES + 1), own.weight, own.bias), (x, own.weight[0], own.bias)]
     others += [(x, own.weight, drawn(*shape)) for shape in [(1,), (1, UNITS), (ROWS, UNITS), (ROWS, 1)]]
+    others += [(x, own.weight.t().contiguous().t(), own.bias), (x, own.weight, drawn(2 * UNITS)[::2])]
+    others += [(x, own.weight.double(), own.bias), (x, own.weight, own.bias.double())]
     assert not any(dense._fits(each) for each in others)
 
 
