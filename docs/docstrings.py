@@ -140,4 +140,5 @@ def _field_docstrings(probe: type[Probe]) -> dict[str, str]:
 def _as_setting(default: Any) -> str:
     if default is MISSING:
         return "-"  # made when the probe is; the docstring says how
-    return ",".join(f"{each:g}" for each in default) if isinstance(default, tuple | list) else f"{default:g}"
+    values = default if isinstance(default, tuple | list) else [default]
+    return ",".join(each if isinstance(each, str) else f"{each:g}" for each in values)

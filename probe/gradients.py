@@ -1,10 +1,12 @@
-"""Gradients of the declared offline losses on a stored observation set, one a loss.
+"""Gradients of the declared offline losses on a stored observation set.
 
 Critic: the mean of (V(s) - G)^2, or of (Q(s, a) - G)^2 where it has a value for each action. Actor: the mean of
--log pi(a | s) z, z the return standardised over the rows used. G and a are the set's stored return and action; rows
+-log pi(a | s) z, z the return standardised over the rows used. Joint: their sum, or the one that there is; one backward
+pass gives its gradient, in a head that of the head's own loss. G and a are the set's stored return and action; rows
 without a return are left out.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +15,26 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from probe.errors import ConfigurationError
 from probe.outputs import by_name, discrete, returned_values
 from probe.policies import log_probabilities
 from probe.subject import Subject
 from probe.weights import WeightLayer, owner
 
-LOSSES = ("critic", "actor")
-"""Each is named after the output that it reads."""
+JOINT, EACH = "joint", "each"
+"""What to differentiate: the joint loss, in one backward pass, or each by itself too, in a backward pass a loss."""
+_OF_OUTPUTS = ("critic", "actor")
+
+
+def names_of(losses: str) -> tuple[str, ...]:
+    """Returns the names of the losses, each but the joint one named after the output that it reads."""
+    return (JOINT, *_OF_OUTPUTS) if losses == EACH else (JOINT,)
+
+
+def check_losses(probe: str, losses: str) -> None:
+    """Raises `ConfigurationError` where a probe is given an unknown choice of losses."""
+    if losses not in (JOINT, EACH):
+        raise ConfigurationError(f"{probe}.losses is '{losses}'; {JOINT} or {EACH} is expected.")
 
 
 @dataclass(frozen=True)
@@ -57,14 +72,15 @@ def unit_norms(gradient: Float[Tensor, "..."], axis: int) -> Float[Tensor, "unit
 
 
 class GradientSums:
-    """Sums of each loss's gradient, batch by batch, float64 over at most a batch's float32.
+    """Sums of the losses' gradients, batch by batch, float64 over at most a batch's float32.
 
     No loss is there without an output `critic`, for the stored actions if for any, or `actor` logits for them. Where
     all returns are equal z is 0, and so is the actor's gradient.
     """
 
-    def __init__(self, subject: Subject, network: nn.Module) -> None:
+    def __init__(self, subject: Subject, network: nn.Module, losses: str) -> None:
         """Reads the columns of a subject whose set has returns, for a network of its own."""
+        self._losses = losses
         self._trained = {name: each for name, each in network.named_parameters() if each.requires_grad}
         self._sums: dict[str, dict[str, Tensor]] = {}
         self._returns = torch.from_numpy(subject.column("returns").astype(np.float64))
@@ -77,7 +93,9 @@ class GradientSums:
 
     def add(self, outputs: Any, rows: Int[Tensor, "batch"]) -> None:
         """Adds the gradients of some rows, all of which have a return; `outputs` is what the network returned."""
-        losses = self._losses(by_name(outputs), rows)
+        losses = self._of_outputs(by_name(outputs), rows)
+        if self._losses == JOINT and losses:
+            losses = {JOINT: torch.stack(list(losses.values())).sum()}
         for index, (name, loss) in enumerate(losses.items()):
             keep = index + 1 < len(losses)
             gradients = torch.autograd.grad(loss, list(self._trained.values()), retain_graph=keep, allow_unused=True)
@@ -87,14 +105,16 @@ class GradientSums:
                     sums[parameter] = sums[parameter].add_(gradient) if parameter in sums else gradient.double()
 
     def means(self) -> dict[str, LossGradient]:
-        """Returns the gradient of each mean loss."""
+        """Returns the gradient of each mean loss, the joint one first."""
         count = int(self.known.sum())
+        separate = self._losses == EACH and bool(self._sums)
+        sums = {JOINT: _added(self._sums.values()), **self._sums} if separate else self._sums
         return {
-            name: LossGradient({parameter: total / count for parameter, total in sums.items()}, count)
-            for name, sums in self._sums.items()
+            name: LossGradient({parameter: total / count for parameter, total in of_loss.items()}, count)
+            for name, of_loss in sums.items()
         }
 
-    def _losses(self, outputs: dict[str, Tensor], rows: Int[Tensor, "batch"]) -> dict[str, Tensor]:
+    def _of_outputs(self, outputs: dict[str, Tensor], rows: Int[Tensor, "batch"]) -> dict[str, Tensor]:
         """Returns the sum of each loss over a batch."""
         losses: dict[str, Tensor] = {}
         actions = None if self._actions is None else self._actions[rows]
@@ -108,3 +128,12 @@ class GradientSums:
 
     def _fits(self, logits: Tensor) -> bool:
         return self._span is not None and 0 <= self._span[0] and self._span[1] < logits.shape[1]
+
+
+def _added(sums: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Returns the sum over losses; each parameter that one of them depends on is there."""
+    total: dict[str, Tensor] = {}
+    for of_loss in sums:
+        for parameter, gradient in of_loss.items():
+            total[parameter] = total[parameter] + gradient if parameter in total else gradient
+    return total

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from probe.checkpoints.base import Checkpoint
 from probe.files import tensor_digest
 from probe.observations import ObservationSet
-from probe.passes import SharedPass, make_pass, observers_of
+from probe.passes import SharedPass, losses_of, make_pass, observers_of
 from probe.probes.base import Probe
 from probe.results import Analysis
 from probe.results.parts import PartStore
@@ -134,8 +134,8 @@ def measure(item: WorkItem, probes: Sequence[Probe] = ()) -> SharedPass:
     subject = unmeasured(item)
     network = subject.network().eval()
     before = state_digest(network)
-    collector, gradients = StatisticsCollector(), any(each.needs == "gradient" for each in probes)
-    shared, squashed = make_pass(subject, network, observers_of(subject, probes), gradients, collector)
+    collector = StatisticsCollector()
+    shared, squashed = make_pass(subject, network, observers_of(subject, probes), losses_of(probes), collector)
     collector.drop(squashed)
     if state_digest(network) != before:
         raise RuntimeError(f"{item.checkpoint.path}: a forward pass in eval mode changed the network's state.")

@@ -1,6 +1,6 @@
-"""The pass over the observations that the probes of a checkpoint share: one forward pass, one gradient a loss.
+"""The pass over the observations that the probes of a checkpoint share: one forward, and one backward where one asks.
 
-A probe says what it gathers on the way (`Probe.observer`) and whether it reads gradients (`needs = "gradient"`). The
+A probe says what it gathers on the way (`Probe.observer`) and of which losses it reads gradients (`Probe.losses`). The
 engine gathers it in the pass that measures the statistics (`make_pass`, `adopt`), or, where an earlier analysis has
 measured these, in one pass for all probes at once (`share_pass`); a probe that is measured alone makes its own.
 """
@@ -15,7 +15,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from probe.capture import Layer, capture
-from probe.gradients import GradientSums, LossGradient
+from probe.gradients import EACH, JOINT, GradientSums, LossGradient
 from probe.statistics.collector import StatisticsCollector
 from probe.subject import Subject
 
@@ -43,8 +43,10 @@ class SharedPass:
     """What one pass left."""
 
     observers: "Mapping[Probe, Observer]"
-    gradients: dict[str, LossGradient] | None
-    """By loss; None where no probe asked."""
+    losses: str | None
+    """Which were asked for."""
+    gradients: dict[str, LossGradient]
+    """By loss; those that the network and the set allow."""
 
 
 Kind = TypeVar("Kind", bound=Observer)
@@ -56,19 +58,24 @@ def observers_of(subject: Subject, probes: "Sequence[Probe]") -> "dict[Probe, Ob
     return {probe: made for probe in probes if (made := probe.observer(subject)) is not None}
 
 
+def losses_of(probes: "Sequence[Probe]") -> str | None:
+    """Returns the losses whose gradients the probes read together; None: no probe reads any."""
+    asked = {probe.losses for probe in probes}
+    return EACH if EACH in asked else JOINT if JOINT in asked else None
+
+
 def share_pass(subject: Subject, probes: "Sequence[Probe]") -> None:
     """Makes the pass for these probes; `observed` and `offline_gradients` of this subject read it from now on."""
-    observers = observers_of(subject, probes)
-    gradients = any(probe.needs == "gradient" for probe in probes)
-    if observers or gradients:
-        adopt(subject, make_pass(subject, subject.network().eval(), observers, gradients)[0])
+    observers, losses = observers_of(subject, probes), losses_of(probes)
+    if observers or losses is not None:
+        adopt(subject, make_pass(subject, subject.network().eval(), observers, losses)[0])
 
 
 def adopt(subject: Subject, shared: SharedPass) -> None:
     """Makes a pass the subject's; what an earlier one left of other probes stays."""
-    earlier = _PASSES.get(subject, SharedPass({}, None))
-    gradients = earlier.gradients if shared.gradients is None else shared.gradients
-    _PASSES[subject] = SharedPass({**earlier.observers, **shared.observers}, gradients)
+    earlier = _PASSES.get(subject, SharedPass({}, None, {}))
+    latest = earlier if shared.losses is None or earlier.losses == EACH else shared
+    _PASSES[subject] = SharedPass({**earlier.observers, **shared.observers}, latest.losses, latest.gradients)
 
 
 def observed(subject: Subject, probe: "Probe", kind: type[Kind]) -> Kind:
@@ -87,18 +94,18 @@ def observed(subject: Subject, probe: "Probe", kind: type[Kind]) -> Kind:
     return found
 
 
-def offline_gradients(subject: Subject) -> dict[str, LossGradient]:
+def offline_gradients(subject: Subject, losses: str = JOINT) -> dict[str, LossGradient]:
     """Returns the mean gradient of each loss that the network and the set allow, by the loss's name."""
-    if subject not in _PASSES or _PASSES[subject].gradients is None:
-        adopt(subject, make_pass(subject, subject.network().eval(), {}, gradients=True)[0])
-    return _PASSES[subject].gradients or {}
+    if subject not in _PASSES or _PASSES[subject].losses not in (losses, EACH):
+        adopt(subject, make_pass(subject, subject.network().eval(), {}, losses)[0])
+    return _PASSES[subject].gradients
 
 
 def make_pass(
     subject: Subject,
     network: nn.Module,
     observers: "Mapping[Probe, Observer]",
-    gradients: bool,
+    losses: str | None,
     collector: StatisticsCollector | None = None,
 ) -> tuple[SharedPass, Collection[str]]:
     """Runs a network over a subject's observations, each batch once where all of its rows have a return or none has.
@@ -111,13 +118,13 @@ def make_pass(
         subject: The observations, and which layers the observers see: all, where there is a collector.
         network: The subject's own, in eval mode.
         observers: What watches, by probe.
-        gradients: Whether to sum gradients; there are none where the set has no returns.
+        losses: Whose gradients to sum, if any; there are none where the set has no returns.
         collector: Takes the statistics.
 
     Returns:
         What the pass left, and the layers that were only the squashing of an output.
     """
-    sums = GradientSums(subject, network) if gradients and subject.has_returns else None
+    sums = None if losses is None or not subject.has_returns else GradientSums(subject, network, losses)
     watch = _Watch(subject, list(observers.values()), collector)
     start = 0
     with capture(network, watch, watch.reads_pre_activations, subject.activations) as found:
@@ -132,8 +139,7 @@ def make_pass(
                 _run(network, batch[known], rows[known], sums)
                 watch.looks = True
             start += len(batch)
-    means = {} if sums is None else sums.means()
-    return SharedPass(observers, means if gradients else None), found.layers
+    return SharedPass(observers, losses, {} if sums is None else sums.means()), found.layers
 
 
 def _run(network: nn.Module, batch: Tensor, rows: Int[Tensor, "batch"], sums: GradientSums | None) -> Any:

@@ -57,14 +57,14 @@ def _draw_states(panel: Axes, row: int, collapsed: Curve, sparser: Curve) -> Non
 
 @picture(
     LayerNorms(),
-    "Root mean square of each layer's activations and of its gradient of the critic's loss, from the first layer to "
-    "the last.",
+    "Root mean square of each layer's activations and of the gradient of its weights, from the first layer to the "
+    "last.",
     every=8,
 )
 def layer_norms(material: Material, style: Style) -> Figure:
     """Draws both over depth, at the first and the last checkpoint."""
     names = list(material.series.values())
-    metrics = {"feature_rms": "activations", "gradient_rms_critic": "gradient"}
+    metrics = {"feature_rms": "activations", "gradient_rms_joint": "gradient"}
     figure, axes = grid(style, [*names, *[""] * len(names)], panel_cm=2.9, columns=len(names), shared=False)
     look, depth = looks(names), range(len(material.layers))
     for panel, (metric, series) in zip(axes, [(m, s) for m in metrics for s in names], strict=True):

@@ -84,15 +84,15 @@ def drift(material: Material, style: Style) -> Figure:
 
 @picture(
     GradientDormancy(),
-    f"Units of each layer whose incoming weights get less than {_TAU:g} of their layer's mean gradient of the "
-    f"critic's loss, at three checkpoints.",
+    f"Units of each layer whose incoming weights get less than {_TAU:g} of their layer's mean gradient, at "
+    f"three checkpoints.",
     every=4,
 )
 def gradient_dormancy(material: Material, style: Style) -> Figure:
-    """Draws the critic's share of every hidden layer, and of the encoder."""
+    """Draws the share of every hidden layer, and of the encoder."""
     equals: dict[str, Any] = {
         "probe": "gradient-dormancy",
-        "metric": "gradient_dormant_fraction_critic",
+        "metric": "gradient_dormant_fraction_joint",
         "threshold": _TAU,
     }
     panels = [(entry.name, curves(material, layer=entry.label, **equals)) for entry in material.layers]

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from probe.gradients import LOSSES, unit_norms
+from probe.gradients import JOINT, check_losses, names_of, unit_norms
 from probe.passes import offline_gradients
 from probe.probes.base import Arrays, Finding, Findings, Probe, Reading, Status, register
 from probe.subject import Subject
@@ -19,42 +19,52 @@ def gradient_dormant(norms: Float[Tensor, "unit"], tau: float) -> Bool[Tensor, "
     return norms < tau * norms.mean() if bool(norms.any()) else torch.ones_like(norms, dtype=torch.bool)
 
 
-@register("gradient-dormancy", version=1)
+@register("gradient-dormancy", version=2)
 @dataclass(frozen=True)
 class GradientDormancy(Probe):
     """Fraction of units whose incoming weights' gradient is below tau times the layer's mean.
 
     Question: which share of a layer hardly learns from the data, whatever its activation function?
     Formula: g_i is the gradient of the loss's mean over the set with regard to unit i's incoming weights, without its
-        bias. `<loss>` is `critic`, the squared error to the stored return, or `actor`, `-log pi(action)` times the
-        standardised return, over the rows that have a return:
+        bias. `<loss>` is `joint`, the sum of the critic's squared error to the stored return and of the actor's
+        `-log pi(action)` times the standardised return (so a head's is of its own loss), over the rows that have a
+        return; with `losses=each` also `critic` and `actor`, either of them alone:
         - `gradient_dormant_fraction_<loss>` (share of units; `thresholds`): `mean_i 1(|g_i|_2 < tau mean_k |g_k|_2)`;
           modules average over their hidden layers, each against its own mean, by units (`micro`) and by layers
           (`macro`)
     Axes: a unit is an output of the weight layer, in a convolution a channel, in a recurrent module's weight a gate of
         a unit; output heads are left out.
     Units: fractions in [0, 1]; thresholds are dimensionless.
-    Cost: the forward pass that probes of a checkpoint share, and in it a backward pass for each loss.
+    Cost: the forward pass that probes of a checkpoint share, and in it a backward pass, or one for each of the two
+        losses where they are told apart.
     Status: `degenerate` and 1.0 where no unit gets any gradient; `not_applicable` and null where the set has no
         returns, the network no such output, or the loss does not depend on the layer; `nonfinite` where a gradient is.
     Source: DrM's published code in its later form (strict <); after Xu et al. 2024, arXiv:2310.19668.
     Do not trust: a single layer's fraction near convergence, where the mean gradient over a set cancels; sets collected
-        with another policy than the checkpoint's for more than a comparison between checkpoints.
+        with another policy than the checkpoint's for more than a comparison between checkpoints; an encoder's joint
+        gradient as the actor's where returns are large, since the critic's share then outweighs it (`losses=each`
+        tells them apart).
     """
 
     thresholds: Sequence[float] = (0.025, 0.1)
     """Values of tau."""
+    losses: str = JOINT
+    """`joint`, or `each` for the critic's and the actor's loss by themselves too."""
     needs = "gradient"
     cost = "costly"
+
+    def __post_init__(self) -> None:
+        """Refuses losses that there are not."""
+        check_losses(self.name, self.losses)
 
     def measure(self, subject: Subject) -> Findings:
         """Returns the fractions of each hidden layer at each threshold, and the units' norms as arrays."""
         network = subject.network()
-        gradients = offline_gradients(subject)
+        gradients = offline_gradients(subject, self.losses)
         hidden = hidden_layers(network, subject.layers)
         found: list[Finding] = []
         arrays: Arrays = {}
-        for loss in LOSSES:
+        for loss in names_of(self.losses):
             metric = f"gradient_dormant_fraction_{loss}"
             samples = gradients[loss].samples if loss in gradients else 0
             for layer in hidden:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from probe.capture import Layer, unit_axis
 from probe.depth import depth_ratio, log_slope, verdict
-from probe.gradients import LOSSES, LossGradient
+from probe.gradients import JOINT, LossGradient, check_losses, names_of
 from probe.modules import ALL
 from probe.passes import Observer, observed, offline_gradients
 from probe.probes.base import Finding, Findings, Probe, Reading, Status, register, with_samples
@@ -124,7 +124,7 @@ class SizesObserver(Observer):
         return sorted(self._sizes.values(), key=lambda each: each.layer.position)
 
 
-@register("layer-norms", version=2)
+@register("layer-norms", version=3)
 @dataclass(frozen=True)
 class LayerNorms(Probe):
     """Sizes of weights, features, pre-activations and gradients of every layer, and whether they vanish or explode.
@@ -132,9 +132,10 @@ class LayerNorms(Probe):
     Question: do weights grow, and does the signal or its gradient die out or blow up on its way through the layers?
     Formula: `weight_...` are of every parameter, of the weight in use where spectral normalisation stores another, and
         of all parameters of a module and of the network together; `feature_...` of every nonlinearity's output,
-        `preactivation_...` of its input. `<loss>` is `critic`, the squared error to the stored return, or `actor`,
-        `-log pi(action)` times the standardised return. `<quantity>` is `feature_rms`, `preactivation_rms` or
-        `gradient_rms_<loss>`, over a module's hidden layers in call order:
+        `preactivation_...` of its input. `<loss>` is `joint`, the sum of the critic's squared error to the stored
+        return and of the actor's `-log pi(action)` times the standardised return (so a head's is of its own loss);
+        with `losses=each` also `critic` and `actor`, either of them alone. `<quantity>` is `feature_rms`,
+        `preactivation_rms` or `gradient_rms_<loss>`, over a module's hidden layers in call order:
         - `weight_l2`, `weight_rms` (weight): `|w|_2`, and the same over `sqrt(entries)`
         - `weight_mean_abs`, `weight_max`, `weight_mean` (weight): mean and largest of |w|, mean of w with its sign
         - `feature_norm`, `preactivation_norm` (activation): mean over samples of the L2 norm
@@ -152,7 +153,8 @@ class LayerNorms(Probe):
         input of a CReLU or Fourier layer is z, half the output's width. A recurrent layer shows no input, a sample of
         its output is a time step, and a unit of its weights is a gate of a unit.
     Units: those of weights, activations, and of the loss over the weights.
-    Cost: the forward pass that probes of a checkpoint share, and in it a backward pass for each loss.
+    Cost: the forward pass that probes of a checkpoint share, and in it a backward pass, or one for each of the two
+        losses where they are told apart.
     Status: gradients `not_applicable` and null where the set has no returns, or where the loss does not depend on the
         layer; slope and ratio `not_applicable` below two hidden layers, `degenerate` where a value that they divide by
         or take the logarithm of is 0; `nonfinite` where a value is.
@@ -160,13 +162,20 @@ class LayerNorms(Probe):
         doi:10.1038/s41586-024-07711-7 (mean |w|); vanishing below 0.1 of the first layer is a convention without a
         source.
     Do not trust: norms of layers of unlike width side by side, use the RMS; a feature norm that stays flat while units
-        die; gradients of sets collected with unlike policies.
+        die; gradients of sets collected with unlike policies; an encoder's joint gradient as the actor's where returns
+        are large, since the critic's share then outweighs it (`losses=each` tells them apart).
     """
 
     fall: float = 0.1
     """Ratio of the last to the first hidden layer below which a quantity vanishes."""
+    losses: str = JOINT
+    """`joint`, or `each` for the critic's and the actor's loss by themselves too."""
     needs = "gradient"
     cost = "costly"
+
+    def __post_init__(self) -> None:
+        """Refuses losses that there are not."""
+        check_losses(self.name, self.losses)
 
     def observer(self, subject: Subject) -> Observer:
         """Gathers the sizes of features and pre-activations."""
@@ -176,13 +185,13 @@ class LayerNorms(Probe):
         """Returns the readings of tensors, layers, modules and the network."""
         network = subject.network().eval()
         sizes = [each for each in observed(subject, self, SizesObserver).sizes if each.layer.id in subject.statistics]
-        gradients = offline_gradients(subject)
+        gradients = offline_gradients(subject, self.losses)
         hidden = hidden_layers(network, subject.layers)
         found = [*with_samples(_of_weights(subject, network), 0), *_of_features(sizes)]
         for name in ("feature", "preactivation"):
             seen = [(each.layer.id, each.rms(name)) for each in sizes if name in each.values]
             found += self._over_depth(subject, f"{name}_rms", seen)
-        for loss in LOSSES:
+        for loss in names_of(self.losses):
             gradient = gradients.get(loss)
             chain = list(_chain(gradient, hidden))
             of_loss = [

@@ -1,8 +1,9 @@
 """The probes that share a pass: gradients against forward and backward, pre-activations against the bare forward.
 
-The gradient of each loss by itself takes a backward pass of its own; what these alone cost, without a probe, is printed
-beside it. An analysis takes the gradients in the pass that measures the statistics: what the probes cost it is the
-difference that they make there. By themselves they run where an earlier analysis has the statistics already.
+One backward pass gives the gradient of the joint loss. Losses that are told apart take one each; what these alone cost,
+without a probe, is printed beside it. An analysis takes the gradients in the pass that measures the statistics: what
+the probes cost it is the difference that they make there. By themselves they run where an earlier analysis has the
+statistics already.
 """
 
 import shutil
@@ -38,6 +39,7 @@ SAMPLES = 2_560
 ROUNDS = 7
 THREADS = 2
 GRADIENTS: Sequence[Probe] = (LayerNorms(), GradientDormancy())
+EACH_LOSS: Sequence[Probe] = (LayerNorms(losses="each"), GradientDormancy(losses="each"))
 PRE_ACTIVATIONS: Sequence[Probe] = (LayerNorms(), Saturation())
 
 
@@ -58,6 +60,7 @@ def _measured() -> None:
             "forward and backward": lambda: _forward_and_backward(subject_of(items[0]), separate=False),
             "forward and a backward a loss": lambda: _forward_and_backward(subject_of(items[0]), separate=True),
             "gradient probes": lambda: _probed(subject_of(items[0]), GRADIENTS),
+            "gradient probes, losses told apart": lambda: _probed(subject_of(items[0]), EACH_LOSS),
             "pre-activation probes": lambda: _probed(subject_of(items[1]), PRE_ACTIVATIONS),
             "default probes": lambda: _measured_with(items[0], ()),
             "default and gradient probes": lambda: _measured_with(items[0], GRADIENTS),
@@ -75,7 +78,8 @@ def _measured() -> None:
         ("forward and a backward a loss", "forward and backward", None),
         ("gradient probes", "forward and backward", 1.5),
         ("gradient probes, in an analysis", "forward and backward", None),
-        ("gradient probes", "forward and a backward a loss", None),
+        ("gradient probes, losses told apart", "forward and backward", None),
+        ("gradient probes, losses told apart", "forward and a backward a loss", None),
         ("default and gradient probes", "forward and backward", None),
         ("default probes", "forward", None),
         ("pre-activation probes", "forward", None),

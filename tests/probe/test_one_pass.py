@@ -1,7 +1,7 @@
 """Statistics, observers and gradients out of one pass: the numbers of passes of their own, and no second forward."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,17 @@ from probe.checkpoints.native import NativeCheckpoint
 from probe.errors import ProbeError
 from probe.networks import build, preset
 from probe.observations import open_observations
-from probe.passes import adopt, make_pass, observers_of, share_pass
+from probe.passes import adopt, losses_of, make_pass, observers_of, share_pass
 from probe.probes.base import Findings, Probe, registry
+from probe.probes.gradient_dormancy import GradientDormancy
+from probe.probes.layer_norms import LayerNorms
 from probe.results import Analysis
 from probe.statistics.collector import StatisticsCollector
 from tests.probe.series import write_observations, write_series
 from tests.probe.subjects import MemorySubject
 from tests.probe.test_passes import SHARING, Bounded, values
 
+TELLING_APART = (LayerNorms(losses="each"), GradientDormancy(losses="each"), *SHARING[2:])
 ROWS, IMAGES, BATCH = 90, 24, 10
 
 
@@ -146,8 +149,7 @@ def measured(network: nn.Module, missing: int, probes: Any) -> tuple[Batched, St
     subject, collector = subject_of(network, missing), StatisticsCollector()
     subject.statistics, subject.layers = {}, {}
     own = subject.network()
-    gradients = any(each.needs == "gradient" for each in probes)
-    shared, squashed = make_pass(subject, own, observers_of(subject, probes), gradients, collector)
+    shared, squashed = make_pass(subject, own, observers_of(subject, probes), losses_of(probes), collector)
     collector.drop(squashed)
     subject.statistics = collector.layers
     subject.layers = {
@@ -158,20 +160,23 @@ def measured(network: nn.Module, missing: int, probes: Any) -> tuple[Batched, St
     return subject, collector
 
 
+@pytest.mark.parametrize("sharing", [SHARING, TELLING_APART], ids=["joint", "each"])
 @pytest.mark.parametrize("missing", [0, 17])
 @pytest.mark.parametrize("network", NETWORKS)
-def test_one_pass_gives_the_same_bits_as_passes_of_their_own(network: Callable[[], nn.Module], missing: int) -> None:
+def test_one_pass_gives_the_same_bits_as_passes_of_their_own(
+    network: Callable[[], nn.Module], missing: int, sharing: Sequence[Probe]
+) -> None:
     torch.manual_seed(0)
     given = network().eval()
-    together, shared = measured(given, missing, SHARING)
+    together, shared = measured(given, missing, sharing)
     alone, bare = measured(given, missing, [])
     assert list(shared.layers) == list(bare.layers) and bare.layers
     for layer, statistics in bare.layers.items():
         found = shared.layers[layer].to_arrays()
         for name, array in statistics.to_arrays().items():
             np.testing.assert_array_equal(found[name], array, err_msg=f"{layer} {name}")
-    share_pass(alone, SHARING)
-    for probe in SHARING:
+    share_pass(alone, sharing)
+    for probe in sharing:
         assert numbers(probe.measure(together)) == numbers(probe.measure(alone)), probe.name
 
 
@@ -199,7 +204,7 @@ def test_a_layer_whose_rows_are_the_observations_by_chance_alone_is_not_compared
     subject = subject_of(EverySecondBatch(), 0)
     subject._rows = subject._rows[:80]  # an even number of batches
     subject.statistics, subject.layers, collector = {}, {}, StatisticsCollector()
-    make_pass(subject, subject.network(), {}, False, collector)
+    make_pass(subject, subject.network(), {}, None, collector)
     subject.statistics = collector.layers
     assert collector.layers["memory"].samples == len(subject._rows)
     readings = registry()["redundancy"]().measure(subject).readings

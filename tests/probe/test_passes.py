@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +92,10 @@ def test_a_probe_finds_in_company_what_it_finds_alone(probe: Probe, network: Cal
 
 def test_gradients_in_company_are_those_of_a_pass_of_their_own() -> None:
     together, alone = subject_of(mlp()), subject_of(mlp())
-    share_pass(together, SHARING)
-    for loss, gradient in offline_gradients(alone).items():
+    share_pass(together, [*SHARING, LayerNorms(losses="each")])
+    for loss, gradient in offline_gradients(alone, "each").items():
         for name, values_alone in gradient.parameters.items():
-            found = offline_gradients(together)[loss].parameters[name]
+            found = offline_gradients(together, "each")[loss].parameters[name]
             torch.testing.assert_close(found, values_alone, rtol=1e-5, atol=1e-7)
 
 
@@ -118,6 +118,32 @@ def test_the_pass_is_made_once_for_all_that_share_it() -> None:
     assert observed(subject, SHARING[0], SizesObserver) is observers[0]
     assert observed(subject, SHARING[4], PolicyObserver) is observers[1]
     assert offline_gradients(subject) is gradients
+
+
+def test_who_tells_the_losses_apart_gets_them_after_and_before_who_does_not() -> None:
+    first, second = subject_of(mlp()), subject_of(mlp())
+    share_pass(first, [LayerNorms()])
+    assert set(offline_gradients(first)) == {"joint"}
+    each = offline_gradients(first, "each")
+    assert set(each) == {"joint", "critic", "actor"}
+    assert offline_gradients(first) is each  # nothing is made twice, and what was found stays
+    share_pass(first, [GradientDormancy()])
+    assert offline_gradients(first, "each") is each
+    share_pass(second, [LayerNorms(), GradientDormancy(losses="each")])
+    assert set(offline_gradients(second)) == {"joint", "critic", "actor"}
+    metrics = {reading.reading.metric for reading in LayerNorms().measure(second).readings}
+    assert "gradient_norm_joint" in metrics and "gradient_norm_critic" not in metrics
+
+
+@pytest.mark.parametrize(("probes", "passes"), [(SHARING, 1), ([*SHARING, LayerNorms(losses="each")], 2)])
+def test_one_backward_pass_feeds_all_gradient_probes_two_where_losses_are_told_apart(
+    probes: Sequence[Probe], passes: int
+) -> None:
+    backward: Counter[str] = Counter()
+    network = mlp()
+    network.get_submodule("encoder.dense2").register_full_backward_hook(lambda *_: backward.update(["encoder"]))
+    share_pass(subject_of(network, missing=0), probes)
+    assert backward["encoder"] == passes
 
 
 def test_nobody_gets_another_kind_of_observer() -> None:

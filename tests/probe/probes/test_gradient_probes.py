@@ -1,5 +1,6 @@
 """Gradients of the offline losses and the probes that read them, against formulas written out by hand."""
 
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from probe.analysis import plan
 from probe.checkpoints import open_series
+from probe.errors import ConfigurationError
 from probe.gradients import standardised, unit_norms
 from probe.networks import Stage, build, preset
 from probe.observations import open_observations
@@ -18,6 +20,7 @@ from probe.probes.base import Findings, Reading
 from probe.probes.drift import Drift, drift_readings
 from probe.probes.gradient_dormancy import GradientDormancy, gradient_dormant
 from probe.probes.layer_norms import LayerNorms, depth_readings, tensor_readings
+from probe.probes.settings import apply_settings
 from probe.probes.spectral_norm import SpectralNorms
 from probe.readings import Context, rows_of_findings
 from tests.probe.probes.small_networks import layered
@@ -25,6 +28,7 @@ from tests.probe.series import kill, write_observations, write_series
 from tests.probe.subjects import MemorySubject
 
 SAMPLES = 90
+EACH = ("joint", "critic", "actor")
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -37,6 +41,17 @@ def mlp(seed: int = 0) -> nn.Module:
         for parameter in network.parameters():
             parameter += 0.3 * torch.randn(parameter.shape, generator=generator(seed + 1))
     return network
+
+
+class Named(nn.Module):
+    """Gives one output a name."""
+
+    def __init__(self, network: nn.Module, name: str) -> None:
+        super().__init__()
+        self.network, self.name = network, name
+
+    def forward(self, observations: Tensor) -> dict[str, Tensor]:
+        return {self.name: self.network(observations)}
 
 
 def subject_of(network: nn.Module, missing: int = 20, equal: bool = False) -> MemorySubject:
@@ -58,6 +73,9 @@ def by_name(findings: Findings) -> dict[tuple[str, str, float | None], Reading]:
 def by_hand(subject: MemorySubject, loss: str) -> dict[str, Tensor]:
     """One backward pass over all rows that have a return, in float64."""
     network = subject.network().double()
+    if loss == "joint":
+        critic, actor = by_hand(subject, "critic"), by_hand(subject, "actor")
+        return {name: critic.get(name, 0) + actor.get(name, torch.zeros(())) for name, _ in network.named_parameters()}
     returns = torch.from_numpy(subject.column("returns")).double()
     known = returns.isfinite()
     hidden = network.get_submodule("encoder")(next(subject.batches(SAMPLES))[known].double())
@@ -73,13 +91,40 @@ def by_hand(subject: MemorySubject, loss: str) -> dict[str, Tensor]:
     return {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("loss", ["critic", "actor"])
-def test_gradients_are_those_of_one_backward_pass_over_the_rows_with_returns(loss: str) -> None:
+@pytest.mark.parametrize(("losses", "loss"), [("joint", "joint"), *(("each", each) for each in EACH)])
+def test_gradients_are_those_of_one_backward_pass_over_the_rows_with_returns(losses: str, loss: str) -> None:
     subject = subject_of(mlp())
-    found, expected = offline_gradients(subject)[loss], by_hand(subject, loss)
+    found, expected = offline_gradients(subject, losses)[loss], by_hand(subject, loss)
     assert found.samples == 70 and set(found.parameters) == set(expected)
     for name, gradient in expected.items():
         torch.testing.assert_close(found.parameters[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_the_joint_loss_is_each_heads_own_and_the_sum_where_both_meet() -> None:
+    found = {loss: gradient.parameters for loss, gradient in offline_gradients(subject_of(mlp()), "each").items()}
+    joint = offline_gradients(subject_of(mlp()))["joint"].parameters
+    assert list(found) == list(EACH) and set(joint) == set(found["joint"])
+    for name, gradient in joint.items():
+        parts = [found[loss][name] for loss in ("critic", "actor") if name in found[loss]]
+        assert len(parts) == (2 if name.startswith("encoder") else 1)
+        torch.testing.assert_close(gradient, sum(parts), rtol=1e-4, atol=1e-6)
+
+
+def test_a_network_with_one_of_the_outputs_has_that_ones_loss_for_the_joint() -> None:
+    network = nn.Sequential(OrderedDict(critic=nn.Linear(4, 1)))
+    found = offline_gradients(subject_of(Named(network, "critic")), "each")
+    assert list(found) == ["joint", "critic"]
+    torch.testing.assert_close(found["joint"].parameters, found["critic"].parameters)
+    alone = offline_gradients(subject_of(Named(network, "critic")))
+    torch.testing.assert_close(alone["joint"].parameters, found["critic"].parameters)
+
+
+@pytest.mark.parametrize("probe", [LayerNorms, GradientDormancy])
+def test_unknown_losses_are_refused_and_known_ones_set_by_name(probe: type[LayerNorms | GradientDormancy]) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{probe.name}\.losses is 'both'; joint or each is expected"):
+        apply_settings([probe()], [f"{probe.name}.losses=both"])
+    (set_by_name,) = apply_settings([probe()], [f"{probe.name}.losses=each"])
+    assert set_by_name == probe(losses="each")
 
 
 def test_the_pass_is_made_once_a_subject() -> None:
@@ -138,7 +183,7 @@ def test_sizes_of_features_and_inputs_are_those_of_the_layers_written_out() -> N
 
 def test_a_layers_gradient_is_that_of_all_its_parameters_and_heads_are_no_depth() -> None:
     subject = subject_of(mlp())
-    found, expected = by_name(LayerNorms().measure(subject)), by_hand(subject, "critic")
+    found, expected = by_name(LayerNorms(losses="each").measure(subject)), by_hand(subject, "critic")
     first = torch.cat([expected["encoder.dense1.weight"].flatten(), expected["encoder.dense1.bias"]])
     assert found["encoder.dense1", "gradient_norm_critic", None].value == pytest.approx(first.norm().item(), rel=1e-4)
     rms = [(expected[f"encoder.dense{k}.weight"].square().sum() / 8).sqrt().item() for k in (1, 2)]
@@ -152,13 +197,13 @@ def test_killed_units_have_no_gradient() -> None:
     network = mlp()
     kill(network, 3)
     subject = subject_of(network)
-    found = by_name(LayerNorms().measure(subject))
-    dormant = by_name(GradientDormancy().measure(subject))
+    found = by_name(LayerNorms(losses="each").measure(subject))
+    dormant = by_name(GradientDormancy(losses="each").measure(subject))
     expected = by_hand(subject, "critic")
     entries = torch.cat([expected["encoder.dense2.weight"].flatten(), expected["encoder.dense2.bias"]])
     zero = found["encoder.dense2", "zero_gradient_fraction_critic", None].value
     assert zero == (entries == 0).double().mean().item() >= 3 / 8
-    for loss in ("critic", "actor"):
+    for loss in EACH:
         assert dormant["encoder.dense2", f"gradient_dormant_fraction_{loss}", 0.025].value == pytest.approx(3 / 8)
     assert not any(layer == "critic.output" for layer, _, _ in dormant)
 
@@ -185,14 +230,15 @@ def test_modules_average_over_their_hidden_layers_by_units() -> None:
 
 
 def test_a_silent_gradient_is_all_dormant_and_degenerate() -> None:
-    found = by_name(GradientDormancy().measure(subject_of(mlp(), equal=True)))
+    found = by_name(GradientDormancy(losses="each").measure(subject_of(mlp(), equal=True)))
     reading = found["encoder.dense1", "gradient_dormant_fraction_actor", 0.1]
     assert (reading.value, reading.status) == (1.0, "degenerate")
 
 
 def test_without_returns_there_are_no_gradients() -> None:
     subject = subject_of(mlp(), missing=SAMPLES)
-    readings = [*GradientDormancy().measure(subject).readings, *LayerNorms().measure(subject).readings]
+    probes = (GradientDormancy(losses="each"), LayerNorms(losses="each"))
+    readings = [each for probe in probes for each in probe.measure(subject).readings]
     gradients = [each.reading for each in readings if "gradient" in each.reading.metric]
     assert {(each.value, each.status) for each in gradients} == {(None, "not_applicable")}
 
@@ -201,9 +247,9 @@ def test_an_infinite_gradient_gives_no_number() -> None:
     network = mlp()
     with torch.no_grad():
         network.get_parameter("critic.output.weight")[0, 0] = torch.nan
-    found = by_name(GradientDormancy().measure(subject_of(network)))
-    assert found["encoder.dense2", "gradient_dormant_fraction_critic", 0.1].status == "nonfinite"
-    assert found["encoder.dense2", "gradient_dormant_fraction_actor", 0.1].status == "ok"
+    found = by_name(GradientDormancy(losses="each").measure(subject_of(network)))
+    statuses = [found["encoder.dense2", f"gradient_dormant_fraction_{loss}", 0.1].status for loss in EACH]
+    assert statuses == ["nonfinite", "nonfinite", "ok"]
 
 
 def test_dormant_gradients_are_strictly_below_and_keep_under_scale_and_permutation() -> None:

@@ -60,7 +60,12 @@ def write_series(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
     folder = tmp_path_factory.mktemp("images")
-    probes = [LayerNorms(), Drift(), GradientDormancy(), SpectralNorms(restarts=2, limit=30)]
+    probes = [
+        LayerNorms(losses="each"),
+        Drift(),
+        GradientDormancy(losses="each"),
+        SpectralNorms(restarts=2, limit=30),
+    ]
     data = [open_observations(write_images(folder / "o.h5"))]
     planned = plan(open_series([write_series(folder / "run")]), data, folder / "a.h5", probes)
     list(planned.measure())
@@ -77,7 +82,7 @@ def test_every_layer_and_loss_has_its_rows(analysis: Analysis) -> None:
     sigmas = analysis.select(metric="sigma", step=0)
     layers = [*(f"encoder.conv{k}" for k in range(1, 5)), "encoder.dense", "actor.output", "critic.output"]
     assert sigmas["layer"].tolist() == layers
-    for loss in ("critic", "actor"):
+    for loss in ("joint", "critic", "actor"):
         rows = analysis.select(metric=f"gradient_rms_{loss}_depth_log_slope", module="encoder")
         assert set(rows["status"]) == {"ok"} and np.isfinite(rows["value"]).all()
         fractions = analysis.select(metric=f"gradient_dormant_fraction_{loss}", module="encoder", aggregation="layer")
