@@ -16,7 +16,8 @@ _IDENTITY = {
     "data": ("digest",),
     "probes": ("name", "version", "parameters"),
     "layers": ("checkpoint", "data", "layer"),
-    "examinations": ("checkpoint", "data", "reference", "probe", "version", "parameters", "samples"),
+    # Not its parameters: the rows of other ones have been renewed, so with these it is to be done again.
+    "examinations": ("checkpoint", "data", "reference", "probe"),
     "controls": ("key",),
 }
 """The fields that make a record of each table itself."""

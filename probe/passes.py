@@ -15,7 +15,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from probe.capture import Layer, capture
-from probe.gradients import EACH, JOINT, GradientSums, LossGradient
+from probe.gradients import JOINT, GradientSums, OfflineGradients
 from probe.statistics.collector import StatisticsCollector
 from probe.subject import Subject
 
@@ -43,10 +43,8 @@ class SharedPass:
     """What one pass left."""
 
     observers: "Mapping[Probe, Observer]"
-    losses: str | None
-    """Which were asked for."""
-    gradients: dict[str, LossGradient]
-    """By loss; those that the network and the set allow."""
+    gradients: dict[str, OfflineGradients]
+    """By the choice of losses that was asked for."""
 
 
 Kind = TypeVar("Kind", bound=Observer)
@@ -58,24 +56,22 @@ def observers_of(subject: Subject, probes: "Sequence[Probe]") -> "dict[Probe, Ob
     return {probe: made for probe in probes if (made := probe.observer(subject)) is not None}
 
 
-def losses_of(probes: "Sequence[Probe]") -> str | None:
-    """Returns the losses whose gradients the probes read together; None: no probe reads any."""
-    asked = {probe.losses for probe in probes}
-    return EACH if EACH in asked else JOINT if JOINT in asked else None
+def losses_of(probes: "Sequence[Probe]") -> set[str]:
+    """Returns the choices of losses whose gradients the probes read."""
+    return {probe.losses for probe in probes if probe.needs == "gradient"}
 
 
 def share_pass(subject: Subject, probes: "Sequence[Probe]") -> None:
     """Makes the pass for these probes; `observed` and `offline_gradients` of this subject read it from now on."""
     observers, losses = observers_of(subject, probes), losses_of(probes)
-    if observers or losses is not None:
+    if observers or losses:
         adopt(subject, make_pass(subject, subject.network().eval(), observers, losses)[0])
 
 
 def adopt(subject: Subject, shared: SharedPass) -> None:
     """Makes a pass the subject's; what an earlier one left of other probes stays."""
-    earlier = _PASSES.get(subject, SharedPass({}, None, {}))
-    latest = earlier if shared.losses is None or earlier.losses == EACH else shared
-    _PASSES[subject] = SharedPass({**earlier.observers, **shared.observers}, latest.losses, latest.gradients)
+    earlier = _PASSES.get(subject, SharedPass({}, {}))
+    _PASSES[subject] = SharedPass({**earlier.observers, **shared.observers}, {**earlier.gradients, **shared.gradients})
 
 
 def observed(subject: Subject, probe: "Probe", kind: type[Kind]) -> Kind:
@@ -94,18 +90,18 @@ def observed(subject: Subject, probe: "Probe", kind: type[Kind]) -> Kind:
     return found
 
 
-def offline_gradients(subject: Subject, losses: str = JOINT) -> dict[str, LossGradient]:
-    """Returns the mean gradient of each loss that the network and the set allow, by the loss's name."""
-    if subject not in _PASSES or _PASSES[subject].losses not in (losses, EACH):
-        adopt(subject, make_pass(subject, subject.network().eval(), {}, losses)[0])
-    return _PASSES[subject].gradients
+def offline_gradients(subject: Subject, losses: str = JOINT) -> OfflineGradients:
+    """Returns the mean gradients of the losses that the network and the set allow, `joint` or of `each`."""
+    if subject not in _PASSES or losses not in _PASSES[subject].gradients:
+        adopt(subject, make_pass(subject, subject.network().eval(), {}, {losses})[0])
+    return _PASSES[subject].gradients[losses]
 
 
 def make_pass(
     subject: Subject,
     network: nn.Module,
     observers: "Mapping[Probe, Observer]",
-    losses: str | None,
+    losses: Collection[str],
     collector: StatisticsCollector | None = None,
 ) -> tuple[SharedPass, Collection[str]]:
     """Runs a network over a subject's observations, each batch once where all of its rows have a return or none has.
@@ -118,13 +114,13 @@ def make_pass(
         subject: The observations, and which layers the observers see: all, where there is a collector.
         network: The subject's own, in eval mode.
         observers: What watches, by probe.
-        losses: Whose gradients to sum, if any; there are none where the set has no returns.
+        losses: The choices of losses whose gradients to sum; there are none where the set has no returns.
         collector: Takes the statistics.
 
     Returns:
         What the pass left, and the layers that were only the squashing of an output.
     """
-    sums = None if losses is None or not subject.has_returns else GradientSums(subject, network, losses)
+    sums = GradientSums(subject, network, losses) if losses and subject.has_returns else None
     watch = _Watch(subject, list(observers.values()), collector)
     start = 0
     with capture(network, watch, watch.reads_pre_activations, subject.activations) as found:
@@ -139,7 +135,8 @@ def make_pass(
                 _run(network, batch[known], rows[known], sums)
                 watch.looks = True
             start += len(batch)
-    return SharedPass(observers, losses, {} if sums is None else sums.means()), found.layers
+    gradients = {each: OfflineGradients(each, {}) for each in losses} if sums is None else sums.means()
+    return SharedPass(observers, gradients), found.layers
 
 
 def _run(network: nn.Module, batch: Tensor, rows: Int[Tensor, "batch"], sums: GradientSums | None) -> Any:

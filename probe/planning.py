@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
-from probe.assembly import merged_arrays, merged_rows, merged_tables
+from probe.assembly import joined_records, merged_arrays, merged_rows, merged_tables
 from probe.capture import Activations, check_activations
 from probe.checkpoints import Series
 from probe.checkpoints.base import Checkpoint
@@ -224,7 +224,7 @@ def plan(
             examinations += [item for probe in compared for item in probe_items(probe, work)]
             by_set += [work] if pooled else []
         examinations += [item for probe in probes for item in set_items(probe, by_set)]
-    known = [] if earlier is None else earlier.examinations
+    known = [] if earlier is None else joined_records("examinations", earlier, [])
     kept = {} if earlier is None else {each["key"]: readings_of_text(each["readings"]) for each in earlier.controls}
     if earlier is not None:
         earlier.close()

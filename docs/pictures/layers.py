@@ -57,7 +57,7 @@ def _draw_states(panel: Axes, row: int, collapsed: Curve, sparser: Curve) -> Non
 
 @picture(
     LayerNorms(),
-    "Root mean square of each layer's activations and of the gradient of its weights, from the first layer to the "
+    "Root mean square of each layer's activations and of its weights' gradient of critic and actor together, from the first layer to the "
     "last.",
     every=8,
 )

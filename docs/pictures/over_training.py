@@ -84,8 +84,8 @@ def drift(material: Material, style: Style) -> Figure:
 
 @picture(
     GradientDormancy(),
-    f"Units of each layer whose incoming weights get less than {_TAU:g} of their layer's mean gradient, at "
-    f"three checkpoints.",
+    f"Units of each layer whose incoming weights get less than {_TAU:g} of their layer's mean gradient of "
+    f"critic and actor together, at three checkpoints.",
     every=4,
 )
 def gradient_dormancy(material: Material, style: Style) -> Figure:

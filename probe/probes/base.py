@@ -88,8 +88,8 @@ class Probe:
     needs: ClassVar[Need] = "activation"
     cost: ClassVar[Literal["default", "costly"]] = "default"
     reads: ClassVar[frozenset[str]] = frozenset()
-    losses: str | None = None
-    """Whose gradients the probe reads: `joint` or `each` (`probe.gradients`), a parameter of those that need any."""
+    losses: str = "joint"
+    """Whose gradients a probe with `needs = "gradient"` reads: `joint` or `each` (`probe.gradients`)."""
 
     def compute(self, layer: str, statistics: LayerStatistics) -> list[Reading]:
         """Returns the readings of one layer; the statistics are finite, the engine has checked."""
@@ -114,7 +114,7 @@ class Probe:
     @property
     def shares_pass(self) -> bool:
         """Whether the probe reads that pass."""
-        return self.losses is not None or type(self).observer is not Probe.observer
+        return self.needs == "gradient" or type(self).observer is not Probe.observer
 
     def controls(self, subjects: "Sequence[Subject]") -> "Sequence[tuple[Probe, Subject]]":
         """Returns whose controls the probe reads, on which sets; none by default.
@@ -140,7 +140,7 @@ class Probe:
         It is for prices: half or double is near enough.
         """
         passes = 2 if self.needs == "pair" else 1
-        backward = 0 if self.losses is None else 2 if self.losses == "each" else 1
+        backward = 0 if self.needs != "gradient" else 2 if self.losses == "each" else 1
         return {"forward": passes * subject.count, "backward": backward * subject.count}
 
     def measure_pair(self, earlier: "Subject", later: "Subject") -> Findings:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from probe.gradients import JOINT, check_losses, names_of, unit_norms
+from probe.gradients import JOINT, check_losses, unit_norms
 from probe.passes import offline_gradients
 from probe.probes.base import Arrays, Finding, Findings, Probe, Reading, Status, register
 from probe.subject import Subject
@@ -26,9 +26,9 @@ class GradientDormancy(Probe):
 
     Question: which share of a layer hardly learns from the data, whatever its activation function?
     Formula: g_i is the gradient of the loss's mean over the set with regard to unit i's incoming weights, without its
-        bias. `<loss>` is `joint`, the sum of the critic's squared error to the stored return and of the actor's
-        `-log pi(action)` times the standardised return (so a head's is of its own loss), over the rows that have a
-        return; with `losses=each` also `critic` and `actor`, either of them alone:
+        bias. `<loss>` is `critic`, the squared error to the stored return, or `actor`, `-log pi(action)` times the
+        standardised return, as one of them reaches the layer, or `joint`, their sum, where both do, as in an encoder
+        that they share; with `losses=each` always the two by themselves. Over the rows that have a return:
         - `gradient_dormant_fraction_<loss>` (share of units; `thresholds`): `mean_i 1(|g_i|_2 < tau mean_k |g_k|_2)`;
           modules average over their hidden layers, each against its own mean, by units (`micro`) and by layers
           (`macro`)
@@ -36,20 +36,19 @@ class GradientDormancy(Probe):
         a unit; output heads are left out.
     Units: fractions in [0, 1]; thresholds are dimensionless.
     Cost: the forward pass that probes of a checkpoint share, and in it a backward pass, or one for each of the two
-        losses where they are told apart.
+        losses with `losses=each`.
     Status: `degenerate` and 1.0 where no unit gets any gradient; `not_applicable` and null where the set has no
-        returns, the network no such output, or the loss does not depend on the layer; `nonfinite` where a gradient is.
+        returns, or where no loss, or not this one, reaches the layer; `nonfinite` where a gradient is.
     Source: DrM's published code in its later form (strict <); after Xu et al. 2024, arXiv:2310.19668.
     Do not trust: a single layer's fraction near convergence, where the mean gradient over a set cancels; sets collected
-        with another policy than the checkpoint's for more than a comparison between checkpoints; an encoder's joint
-        gradient as the actor's where returns are large, since the critic's share then outweighs it (`losses=each`
-        tells them apart).
+        with another policy than the checkpoint's for more than a comparison between checkpoints; a joint gradient as
+        the actor's: on plain returns the critic's share can outweigh it a hundredfold (`losses=each` tells them apart).
     """
 
     thresholds: Sequence[float] = (0.025, 0.1)
     """Values of tau."""
     losses: str = JOINT
-    """`joint`, or `each` for the critic's and the actor's loss by themselves too."""
+    """`joint`, or `each` for the critic's and the actor's by themselves where they share parameters."""
     needs = "gradient"
     cost = "costly"
 
@@ -64,15 +63,15 @@ class GradientDormancy(Probe):
         hidden = hidden_layers(network, subject.layers)
         found: list[Finding] = []
         arrays: Arrays = {}
-        for loss in names_of(self.losses):
-            metric = f"gradient_dormant_fraction_{loss}"
-            samples = gradients[loss].samples if loss in gradients else 0
-            for layer in hidden:
-                gradient = gradients[loss].of(layer) if loss in gradients else None
+        for layer in hidden:
+            for loss in gradients.names([layer.parameter]):
+                of_loss = gradients.by_loss.get(loss)
+                gradient = None if of_loss is None else of_loss.of(layer)
                 norms = None if gradient is None else unit_norms(gradient, layer.unit_axis)
                 if norms is not None:
                     arrays.setdefault(layer.path, {})[f"gradient_unit_norms_{loss}"] = norms.numpy()
-                for reading in self._readings(metric, norms, layer.units):
+                samples = 0 if of_loss is None else of_loss.samples
+                for reading in self._readings(f"gradient_dormant_fraction_{loss}", norms, layer.units):
                     found.append(Finding(reading, layer=layer.path, units=layer.units, samples=samples))
         return Findings(found, arrays)
 

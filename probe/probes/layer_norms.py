@@ -1,25 +1,21 @@
 """Layer norms: the size of weights, features, pre-activations and gradients, and how it changes over depth."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import sqrt
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from probe.capture import Layer, unit_axis
 from probe.depth import depth_ratio, log_slope, verdict
-from probe.gradients import JOINT, LossGradient, check_losses, names_of
+from probe.gradients import JOINT, LossGradient, OfflineGradients, check_losses
 from probe.modules import ALL
 from probe.passes import Observer, observed, offline_gradients
 from probe.probes.base import Finding, Findings, Probe, Reading, Status, register, with_samples
-from probe.statistics.sums import PARTIAL_VALUES
+from probe.sizes import LayerSizes, SizesObserver
 from probe.subject import Subject
 from probe.weights import WeightLayer, hidden_layers, named_tensors, owner, weight_layers
-
-_LEAST_SQUARES = 1e-30
-"""A smaller sum of squares may have lost digits to the end of float32's range."""
 
 
 def tensor_readings(values: Float[Tensor, "..."]) -> list[Reading]:
@@ -55,75 +51,6 @@ def depth_readings(quantity: str, values: Sequence[float], fall: float) -> list[
     ]  # fmt: skip
 
 
-@dataclass
-class LayerSizes:
-    """Sums over samples of a nonlinearity's input and output."""
-
-    layer: Layer
-    samples: int = 0
-    units: int = 0
-    values: dict[str, int] = field(default_factory=dict)
-    norms: dict[str, float] = field(default_factory=dict)
-    squares: dict[str, float] = field(default_factory=dict)
-
-    def add(self, name: str, values: Float[Tensor, "batch ..."]) -> None:
-        """Adds the L2 norms and squared norms of a batch."""
-        squared = squared_norms(values)
-        self.values[name] = self.values.get(name, 0) + values.numel()
-        self.norms[name] = self.norms.get(name, 0.0) + squared.sqrt().sum().item()
-        self.squares[name] = self.squares.get(name, 0.0) + squared.sum().item()
-
-    def rms(self, name: str) -> float:
-        """Root mean square over samples, units and positions."""
-        return sqrt(self.squares[name] / self.values[name])
-
-    def mean_norm(self, name: str) -> float:
-        """Mean over samples of the L2 norm."""
-        return self.norms[name] / self.samples
-
-
-def squared_norms(values: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch"]:
-    """Returns each sample's squared L2 norm, float64: float32 sums over at most 256 squares, added up in float64.
-
-    In float64 throughout where float32 cannot hold the squares.
-    """
-    # Channels-last maps are rows already, with the channels inside.
-    rows = values.flatten(1) if values.is_contiguous() else values.movedim(1, -1).flatten(1)
-    rows = rows if rows.dtype == torch.float64 else rows.float()
-    whole = rows.shape[1] // PARTIAL_VALUES * PARTIAL_VALUES
-    parts = [rows[:, :whole].reshape(len(rows), -1, PARTIAL_VALUES), rows[:, None, whole:]]
-    total = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
-    for part in parts:
-        if part.numel():
-            total += torch.linalg.vector_norm(part, dim=-1).double().square().sum(dim=1)
-    held = bool(((total > _LEAST_SQUARES) & total.isfinite()).all())
-    return total if held else rows.double().square().sum(dim=1)
-
-
-class SizesObserver(Observer):
-    """Keeps the sizes of every nonlinearity, in call order."""
-
-    reads_pre_activations = True
-
-    def __init__(self) -> None:
-        """Starts empty."""
-        self._sizes: dict[str, LayerSizes] = {}
-
-    def see_layer(self, layer: Layer, output: Tensor, pre_activation: Tensor | None) -> None:
-        """Adds a batch of one layer."""
-        sizes = self._sizes.setdefault(layer.id, LayerSizes(layer))
-        sizes.samples += len(output)
-        sizes.units = output.shape[unit_axis(output)]
-        sizes.add("feature", output)
-        if pre_activation is not None:
-            sizes.add("preactivation", pre_activation)
-
-    @property
-    def sizes(self) -> list[LayerSizes]:
-        """The sizes in call order."""
-        return sorted(self._sizes.values(), key=lambda each: each.layer.position)
-
-
 @register("layer-norms", version=3)
 @dataclass(frozen=True)
 class LayerNorms(Probe):
@@ -132,16 +59,16 @@ class LayerNorms(Probe):
     Question: do weights grow, and does the signal or its gradient die out or blow up on its way through the layers?
     Formula: `weight_...` are of every parameter, of the weight in use where spectral normalisation stores another, and
         of all parameters of a module and of the network together; `feature_...` of every nonlinearity's output,
-        `preactivation_...` of its input. `<loss>` is `joint`, the sum of the critic's squared error to the stored
-        return and of the actor's `-log pi(action)` times the standardised return (so a head's is of its own loss);
-        with `losses=each` also `critic` and `actor`, either of them alone. `<quantity>` is `feature_rms`,
-        `preactivation_rms` or `gradient_rms_<loss>`, over a module's hidden layers in call order:
+        `preactivation_...` of its input. `<loss>` is `critic`, the squared error to the stored return, or `actor`,
+        `-log pi(action)` times the standardised return, as one of them reaches a parameter, or `joint`, their sum,
+        where both do, as in an encoder that they share; with `losses=each` always the two by themselves. `<quantity>`
+        is `feature_rms`, `preactivation_rms` or `gradient_rms_<loss>`, over a module's hidden layers in call order:
         - `weight_l2`, `weight_rms` (weight): `|w|_2`, and the same over `sqrt(entries)`
         - `weight_mean_abs`, `weight_max`, `weight_mean` (weight): mean and largest of |w|, mean of w with its sign
         - `feature_norm`, `preactivation_norm` (activation): mean over samples of the L2 norm
         - `feature_rms`, `preactivation_rms` (activation): root mean square of all values
         - `gradient_norm_<loss>` (loss per weight): L2 norm of the mean gradient of all parameters of a layer, and of
-          the network
+          the network, of the sum as in clipping by the global norm
         - `gradient_rms_<loss>` (loss per weight): root mean square, over a weight layer's units, of the norm of a
           unit's incoming gradient
         - `zero_gradient_fraction_<loss>` (share of entries): entries of a layer's mean gradient that are exactly 0
@@ -154,22 +81,22 @@ class LayerNorms(Probe):
         its output is a time step, and a unit of its weights is a gate of a unit.
     Units: those of weights, activations, and of the loss over the weights.
     Cost: the forward pass that probes of a checkpoint share, and in it a backward pass, or one for each of the two
-        losses where they are told apart.
-    Status: gradients `not_applicable` and null where the set has no returns, or where the loss does not depend on the
-        layer; slope and ratio `not_applicable` below two hidden layers, `degenerate` where a value that they divide by
-        or take the logarithm of is 0; `nonfinite` where a value is.
+        losses with `losses=each`.
+    Status: gradients `not_applicable` and null where the set has no returns, or where no loss, or not this one, reaches
+        the layer; slope and ratio `not_applicable` below two hidden layers, `degenerate` where a value that they divide
+        by or take the logarithm of is 0; `nonfinite` where a value is.
     Source: weights as Juliani & Ash 2024, arXiv:2405.19153 (RMS of all parameters) and Dohare et al. 2024,
         doi:10.1038/s41586-024-07711-7 (mean |w|); vanishing below 0.1 of the first layer is a convention without a
         source.
     Do not trust: norms of layers of unlike width side by side, use the RMS; a feature norm that stays flat while units
-        die; gradients of sets collected with unlike policies; an encoder's joint gradient as the actor's where returns
-        are large, since the critic's share then outweighs it (`losses=each` tells them apart).
+        die; gradients of sets collected with unlike policies; a joint gradient as the actor's: on plain returns the
+        critic's share can outweigh it a hundredfold (`losses=each` tells them apart).
     """
 
     fall: float = 0.1
     """Ratio of the last to the first hidden layer below which a quantity vanishes."""
     losses: str = JOINT
-    """`joint`, or `each` for the critic's and the actor's loss by themselves too."""
+    """`joint`, or `each` for the critic's and the actor's by themselves where they share parameters."""
     needs = "gradient"
     cost = "costly"
 
@@ -191,20 +118,23 @@ class LayerNorms(Probe):
         for name in ("feature", "preactivation"):
             seen = [(each.layer.id, each.rms(name)) for each in sizes if name in each.values]
             found += self._over_depth(subject, f"{name}_rms", seen)
-        for loss in names_of(self.losses):
-            gradient = gradients.get(loss)
-            chain = list(_chain(gradient, hidden))
-            of_loss = [
-                *_of_gradients(loss, gradient, network),
-                *self._over_depth(subject, f"gradient_rms_{loss}", chain),
-            ]
-            found += with_samples(of_loss, 0 if gradient is None else gradient.samples)
+        found += _of_gradients(gradients, network)
+        for module in subject.modules.names:
+            of_module = [layer for layer in hidden if subject.modules.module_of(layer.path) == module]
+            for loss in gradients.names(layer.parameter for layer in of_module):
+                gradient = gradients.by_loss.get(loss)
+                values = [value for layer in of_module if (value := _unit_rms(gradient, layer)) is not None]
+                depth = self._depth(module, f"gradient_rms_{loss}", values)
+                found += with_samples(depth, _samples(gradient))
         return Findings(found)
 
     def _over_depth(self, subject: Subject, quantity: str, chain: Sequence[tuple[str, float]]) -> Iterator[Finding]:
         for module in subject.modules.names:
             values = [value for layer, value in chain if subject.modules.module_of(layer) == module]
-            yield from (Finding(each, module=module) for each in depth_readings(quantity, values, self.fall))
+            yield from self._depth(module, quantity, values)
+
+    def _depth(self, module: str, quantity: str, values: Sequence[float]) -> Iterator[Finding]:
+        yield from (Finding(each, module=module) for each in depth_readings(quantity, values, self.fall))
 
 
 def _of_weights(subject: Subject, network: nn.Module) -> Iterator[Finding]:
@@ -225,33 +155,41 @@ def _of_features(sizes: Sequence[LayerSizes]) -> Iterator[Finding]:
                 yield Finding(_finite(metric, value), layer=each.layer.id, units=each.units)
 
 
-def _of_gradients(loss: str, gradient: LossGradient | None, network: nn.Module) -> Iterator[Finding]:
-    by_layer = {} if gradient is None else gradient.by_layer()
-    for path in dict.fromkeys(owner(name) for name, _ in network.named_parameters()):
-        entries = by_layer.get(path)
-        norm = None if entries is None else entries.norm().item()
-        zero = None if entries is None or not bool(entries.isfinite().all()) else (entries == 0).double().mean().item()
-        yield Finding(_finite(f"gradient_norm_{loss}", norm), layer=path)
-        status: Status = "not_applicable" if entries is None else "nonfinite" if zero is None else "ok"
-        weight = None if entries is None else len(entries)
-        yield Finding(Reading(f"zero_gradient_fraction_{loss}", zero, status, weight=weight), layer=path)
+def _of_gradients(gradients: OfflineGradients, network: nn.Module) -> Iterator[Finding]:
+    by_layer = {loss: each.by_layer() for loss, each in gradients.by_loss.items()}
+    paths: dict[str, list[str]] = {}
+    for name, _ in network.named_parameters():
+        paths.setdefault(owner(name), []).append(name)
+    for path, parameters in paths.items():
+        for loss in gradients.names(parameters):
+            entries = by_layer.get(loss, {}).get(path)
+            yield from with_samples(_of_layer(loss, path, entries), _samples(gradients.by_loss.get(loss)))
     for layer in weight_layers(network):
-        value = None if gradient is None else _unit_rms(gradient, layer)
-        yield Finding(_finite(f"gradient_rms_{loss}", value), layer=layer.path, units=layer.units)
-    whole = torch.cat(list(by_layer.values())).norm().item() if by_layer else None
-    yield Finding(_finite(f"gradient_norm_{loss}", whole))
+        for loss in gradients.names([layer.parameter]):
+            gradient = gradients.by_loss.get(loss)
+            reading = _finite(f"gradient_rms_{loss}", _unit_rms(gradient, layer))
+            yield Finding(reading, layer=layer.path, units=layer.units, samples=_samples(gradient))
+    for loss, whole in gradients.wholes():
+        norm = None if whole is None else torch.cat(list(whole.by_layer().values())).norm().item()
+        yield Finding(_finite(f"gradient_norm_{loss}", norm), samples=_samples(whole))
 
 
-def _unit_rms(gradient: LossGradient, layer: WeightLayer) -> float | None:
-    entries = gradient.of(layer)
+def _of_layer(loss: str, path: str, entries: Float[Tensor, "entry"] | None) -> Iterator[Finding]:
+    norm = None if entries is None else entries.norm().item()
+    zero = None if entries is None or not bool(entries.isfinite().all()) else (entries == 0).double().mean().item()
+    yield Finding(_finite(f"gradient_norm_{loss}", norm), layer=path)
+    status: Status = "not_applicable" if entries is None else "nonfinite" if zero is None else "ok"
+    weight = None if entries is None else len(entries)
+    yield Finding(Reading(f"zero_gradient_fraction_{loss}", zero, status, weight=weight), layer=path)
+
+
+def _samples(gradient: LossGradient | None) -> int:
+    return 0 if gradient is None else gradient.samples
+
+
+def _unit_rms(gradient: LossGradient | None, layer: WeightLayer) -> float | None:
+    entries = None if gradient is None else gradient.of(layer)
     return None if entries is None else float(entries.norm()) / sqrt(layer.units)
-
-
-def _chain(gradient: LossGradient | None, hidden: Sequence[WeightLayer]) -> Iterator[tuple[str, float]]:
-    for layer in hidden:
-        value = None if gradient is None else _unit_rms(gradient, layer)
-        if value is not None:
-            yield layer.path, value
 
 
 def _finite(metric: str, value: float | None) -> Reading:

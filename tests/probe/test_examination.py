@@ -115,8 +115,19 @@ def test_work_is_done_once_and_again_for_other_parameters(files: tuple[Path, Pat
     assert len(again.examinations) == 3 and again.items == []
     list(again.examine())
     with again.assemble() as analysis:
-        assert len(analysis.examinations) == 3 + 3 + 3
+        assert len(analysis.examinations) == 3 + 3
         assert len(analysis.select(probe="output-change")["value"]) == 3
+
+
+def test_what_other_parameters_have_renewed_is_done_again_with_the_first(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def weights(factor: float) -> list[float]:
+        with run(files, tmp_path / "a.h5", LargestWeight(factor)) as analysis:
+            return list(analysis.select(probe="largest-weight", layer="encoder.dense2.bias")["value"])
+
+    first, doubled = weights(1.0), weights(2.0)
+    assert doubled == pytest.approx([2 * value for value in first]) and weights(1.0) == first
 
 
 def test_an_interrupted_examination_goes_on_where_it_was(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -19,15 +19,12 @@ from probe.networks import build, preset
 from probe.observations import open_observations
 from probe.passes import adopt, losses_of, make_pass, observers_of, share_pass
 from probe.probes.base import Findings, Probe, registry
-from probe.probes.gradient_dormancy import GradientDormancy
-from probe.probes.layer_norms import LayerNorms
 from probe.results import Analysis
 from probe.statistics.collector import StatisticsCollector
 from tests.probe.series import write_observations, write_series
 from tests.probe.subjects import MemorySubject
-from tests.probe.test_passes import SHARING, Bounded, values
+from tests.probe.test_passes import SHARING, TELLING_APART, Bounded, values
 
-TELLING_APART = (LayerNorms(losses="each"), GradientDormancy(losses="each"), *SHARING[2:])
 ROWS, IMAGES, BATCH = 90, 24, 10
 
 
@@ -204,7 +201,7 @@ def test_a_layer_whose_rows_are_the_observations_by_chance_alone_is_not_compared
     subject = subject_of(EverySecondBatch(), 0)
     subject._rows = subject._rows[:80]  # an even number of batches
     subject.statistics, subject.layers, collector = {}, {}, StatisticsCollector()
-    make_pass(subject, subject.network(), {}, None, collector)
+    make_pass(subject, subject.network(), {}, (), collector)
     subject.statistics = collector.layers
     assert collector.layers["memory"].samples == len(subject._rows)
     readings = registry()["redundancy"]().measure(subject).readings

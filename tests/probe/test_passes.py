@@ -19,16 +19,18 @@ from probe.observations import open_observations
 from probe.passes import Observer, observed, offline_gradients, share_pass
 from probe.probes.base import Finding, Findings, Probe, registry
 from probe.probes.gradient_dormancy import GradientDormancy
-from probe.probes.layer_norms import LayerNorms, SizesObserver, squared_norms
+from probe.probes.layer_norms import LayerNorms
 from probe.probes.policy_collapse import PolicyCollapse, PolicyObserver
 from probe.probes.redundancy import Redundancy
 from probe.probes.saturation import Saturation
 from probe.probes.spectral_norm import SpectralNorms
 from probe.probes.value import Value
+from probe.sizes import SizesObserver, squared_norms
 from tests.probe.probes.test_gradient_probes import SAMPLES, mlp, subject_of
 from tests.probe.series import write_observations, write_series
 
 SHARING = (LayerNorms(), GradientDormancy(), Saturation(), Redundancy(), PolicyCollapse(), Value())
+TELLING_APART = (LayerNorms(losses="each"), GradientDormancy(losses="each"), *SHARING[2:])
 
 
 class Counting(Observer):
@@ -92,11 +94,12 @@ def test_a_probe_finds_in_company_what_it_finds_alone(probe: Probe, network: Cal
 
 def test_gradients_in_company_are_those_of_a_pass_of_their_own() -> None:
     together, alone = subject_of(mlp()), subject_of(mlp())
-    share_pass(together, [*SHARING, LayerNorms(losses="each")])
-    for loss, gradient in offline_gradients(alone, "each").items():
-        for name, values_alone in gradient.parameters.items():
-            found = offline_gradients(together, "each")[loss].parameters[name]
-            torch.testing.assert_close(found, values_alone, rtol=1e-5, atol=1e-7)
+    share_pass(together, [*SHARING, *TELLING_APART])
+    for losses in ("joint", "each"):
+        for loss, gradient in offline_gradients(alone, losses).by_loss.items():
+            for name, values_alone in gradient.parameters.items():
+                found = offline_gradients(together, losses).by_loss[loss].parameters[name]
+                torch.testing.assert_close(found, values_alone, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("missing", [0, 20, 64, SAMPLES])
@@ -105,7 +108,7 @@ def test_every_row_is_seen_once_whether_it_has_a_return_or_not(missing: int) -> 
     share_pass(subject, [counting, GradientDormancy()])
     rows = observed(subject, counting, Counting).rows
     assert rows == {"encoder.relu1": SAMPLES, "encoder.relu2": SAMPLES, "actor": SAMPLES}
-    assert bool(offline_gradients(subject)) == (missing < SAMPLES)
+    assert bool(offline_gradients(subject).by_loss) == (missing < SAMPLES)
 
 
 def test_the_pass_is_made_once_for_all_that_share_it() -> None:
@@ -120,30 +123,34 @@ def test_the_pass_is_made_once_for_all_that_share_it() -> None:
     assert offline_gradients(subject) is gradients
 
 
-def test_who_tells_the_losses_apart_gets_them_after_and_before_who_does_not() -> None:
-    first, second = subject_of(mlp()), subject_of(mlp())
-    share_pass(first, [LayerNorms()])
-    assert set(offline_gradients(first)) == {"joint"}
-    each = offline_gradients(first, "each")
-    assert set(each) == {"joint", "critic", "actor"}
-    assert offline_gradients(first) is each  # nothing is made twice, and what was found stays
-    share_pass(first, [GradientDormancy()])
-    assert offline_gradients(first, "each") is each
-    share_pass(second, [LayerNorms(), GradientDormancy(losses="each")])
-    assert set(offline_gradients(second)) == {"joint", "critic", "actor"}
-    metrics = {reading.reading.metric for reading in LayerNorms().measure(second).readings}
-    assert "gradient_norm_joint" in metrics and "gradient_norm_critic" not in metrics
+def counted(network: nn.Module) -> Counter[str]:
+    """Counts backward passes through the network's encoder, also through its copies."""
+    passes: Counter[str] = Counter()
+    network.get_submodule("encoder.dense2").register_full_backward_hook(lambda *_: passes.update(["backward"]))
+    return passes
 
 
-@pytest.mark.parametrize(("probes", "passes"), [(SHARING, 1), ([*SHARING, LayerNorms(losses="each")], 2)])
+def test_who_tells_the_losses_apart_and_who_does_not_each_get_their_own_once() -> None:
+    network = mlp()
+    passes, subject = counted(network), subject_of(network, missing=0)
+    share_pass(subject, [LayerNorms()])
+    joint, each = offline_gradients(subject), offline_gradients(subject, "each")
+    assert set(joint.by_loss) == {"joint", "critic", "actor"} and set(each.by_loss) == {"critic", "actor"}
+    share_pass(subject, [PolicyCollapse()])
+    assert offline_gradients(subject) is joint and offline_gradients(subject, "each") is each
+    assert passes["backward"] == 1 + 2
+
+
+@pytest.mark.parametrize(
+    ("probes", "passes"), [(SHARING, 1), (TELLING_APART, 2), ([*SHARING, *TELLING_APART], 3), (SHARING[2:], 0)]
+)
 def test_one_backward_pass_feeds_all_gradient_probes_two_where_losses_are_told_apart(
     probes: Sequence[Probe], passes: int
 ) -> None:
-    backward: Counter[str] = Counter()
     network = mlp()
-    network.get_submodule("encoder.dense2").register_full_backward_hook(lambda *_: backward.update(["encoder"]))
+    found = counted(network)
     share_pass(subject_of(network, missing=0), probes)
-    assert backward["encoder"] == passes
+    assert found["backward"] == passes
 
 
 def test_nobody_gets_another_kind_of_observer() -> None:
@@ -204,5 +211,6 @@ def test_squares_that_float32_cannot_hold_are_taken_in_float64(scale: float) -> 
 
 def test_frozen_networks_and_foreign_outputs_have_no_gradients() -> None:
     frozen = mlp().requires_grad_(False)
-    assert offline_gradients(subject_of(frozen)) == {}
-    assert offline_gradients(subject_of(nn.Linear(4, 2))) == {}
+    for losses in ("joint", "each"):
+        assert offline_gradients(subject_of(frozen), losses).by_loss == {}
+        assert offline_gradients(subject_of(nn.Linear(4, 2)), losses).by_loss == {}

@@ -10,9 +10,9 @@ from probe.capture import Layer
 from probe.probes.dormancy import Dormancy
 from probe.probes.drift import drift_readings
 from probe.probes.fau import Fau
-from probe.probes.layer_norms import LayerSizes
 from probe.probes.rank import Rank, effective_rank
 from probe.probes.saturation import saturated_values
+from probe.sizes import LayerSizes
 from tests.benchmarks.public_code.activations import Activations, captured, edges
 from tests.benchmarks.public_code.checkout import Checkout
 from tests.benchmarks.public_code.comparison import Comparison

@@ -1,6 +1,5 @@
 """Gradients of the offline losses and the probes that read them, against formulas written out by hand."""
 
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +22,13 @@ from probe.probes.layer_norms import LayerNorms, depth_readings, tensor_readings
 from probe.probes.settings import apply_settings
 from probe.probes.spectral_norm import SpectralNorms
 from probe.readings import Context, rows_of_findings
+from probe.weights import owner
 from tests.probe.probes.small_networks import layered
 from tests.probe.series import kill, write_observations, write_series
 from tests.probe.subjects import MemorySubject
 
 SAMPLES = 90
-EACH = ("joint", "critic", "actor")
+EACH = ("critic", "actor")
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -91,32 +91,90 @@ def by_hand(subject: MemorySubject, loss: str) -> dict[str, Tensor]:
     return {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize(("losses", "loss"), [("joint", "joint"), *(("each", each) for each in EACH)])
-def test_gradients_are_those_of_one_backward_pass_over_the_rows_with_returns(losses: str, loss: str) -> None:
+@pytest.mark.parametrize("loss", EACH)
+def test_gradients_are_those_of_one_backward_pass_over_the_rows_with_returns(loss: str) -> None:
     subject = subject_of(mlp())
-    found, expected = offline_gradients(subject, losses)[loss], by_hand(subject, loss)
+    found, expected = offline_gradients(subject, "each").by_loss[loss], by_hand(subject, loss)
     assert found.samples == 70 and set(found.parameters) == set(expected)
     for name, gradient in expected.items():
         torch.testing.assert_close(found.parameters[name], gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_the_joint_loss_is_each_heads_own_and_the_sum_where_both_meet() -> None:
-    found = {loss: gradient.parameters for loss, gradient in offline_gradients(subject_of(mlp()), "each").items()}
-    joint = offline_gradients(subject_of(mlp()))["joint"].parameters
-    assert list(found) == list(EACH) and set(joint) == set(found["joint"])
-    for name, gradient in joint.items():
-        parts = [found[loss][name] for loss in ("critic", "actor") if name in found[loss]]
-        assert len(parts) == (2 if name.startswith("encoder") else 1)
-        torch.testing.assert_close(gradient, sum(parts), rtol=1e-4, atol=1e-6)
+def test_one_pass_gives_each_head_its_own_loss_and_what_they_share_the_sum() -> None:
+    subject = subject_of(mlp())
+    found = offline_gradients(subject).by_loss
+    parts = {loss: {owner(name).partition(".")[0] for name in each.parameters} for loss, each in found.items()}
+    assert parts == {"joint": {"encoder"}, "critic": {"critic"}, "actor": {"actor"}}
+    for loss, gradient in found.items():
+        assert gradient.samples == 70
+        expected = by_hand(subject, loss)
+        for name, values in gradient.parameters.items():
+            torch.testing.assert_close(values, expected[name], rtol=1e-4, atol=1e-6)
 
 
-def test_a_network_with_one_of_the_outputs_has_that_ones_loss_for_the_joint() -> None:
-    network = nn.Sequential(OrderedDict(critic=nn.Linear(4, 1)))
-    found = offline_gradients(subject_of(Named(network, "critic")), "each")
-    assert list(found) == ["joint", "critic"]
-    torch.testing.assert_close(found["joint"].parameters, found["critic"].parameters)
-    alone = offline_gradients(subject_of(Named(network, "critic")))
-    torch.testing.assert_close(alone["joint"].parameters, found["critic"].parameters)
+class Towers(nn.Module):
+    """Two encoders, one for each loss, behind a layer that both read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.ModuleDict({name: tower() for name in ("trunk", "pi", "vf")})
+        self.actor, self.critic = nn.Linear(4, 2), nn.Linear(4, 1)
+
+    def forward(self, observations: Tensor) -> dict[str, Tensor]:
+        shared = self.encoder["trunk"](observations)
+        return {"actor": self.actor(self.encoder["pi"](shared)), "critic": self.critic(self.encoder["vf"](shared))}
+
+
+def tower() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh())
+
+
+def test_the_towers_of_two_losses_are_two_depths() -> None:
+    torch.manual_seed(0)
+    subject = subject_of(Towers())
+    found, each = by_name(LayerNorms().measure(subject)), by_name(LayerNorms(losses="each").measure(subject))
+    places = {"joint": "trunk", "critic": "vf", "actor": "pi"}
+    for loss, place in places.items():
+        rms = [found[f"encoder.{place}.{index}", f"gradient_rms_{loss}", None].value for index in (0, 2)]
+        assert found["encoder", f"gradient_rms_{loss}_depth_ratio", None].value == pytest.approx(rms[1] / rms[0])
+        others = {f"gradient_rms_{other}" for other in places if other != loss}
+        assert not others & {metric for layer, metric, _ in found if layer == f"encoder.{place}.0"}
+    for loss in EACH:
+        key = f"encoder.{places[loss]}.0", f"gradient_norm_{loss}", None
+        assert found[key].value == pytest.approx(each[key].value, rel=1e-6)
+        other = f"encoder.{places[EACH[loss == 'critic']]}.0"
+        assert each[other, f"gradient_norm_{loss}", None].status == "not_applicable"
+
+
+def test_the_norm_of_the_network_is_that_of_the_sum_as_clipping_takes_it() -> None:
+    subject = subject_of(mlp())
+    found, each = by_name(LayerNorms().measure(subject)), by_name(LayerNorms(losses="each").measure(subject))
+    gradients = [gradient.flatten() for gradient in by_hand(subject, "joint").values()]
+    assert found["", "gradient_norm_joint", None].value == pytest.approx(torch.cat(gradients).norm().item(), rel=1e-4)
+    assert not {("", f"gradient_norm_{loss}", None) for loss in EACH} & found.keys()
+    for loss in EACH:
+        gradients = [gradient.flatten() for gradient in by_hand(subject, loss).values()]
+        expected = torch.cat(gradients).norm().item()
+        assert each["", f"gradient_norm_{loss}", None].value == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("losses", ["joint", "each"])
+def test_a_network_with_one_of_the_outputs_has_that_ones_loss(losses: str) -> None:
+    alone = subject_of(Named(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 1)), "critic"))
+    assert set(offline_gradients(alone, losses).by_loss) == {"critic"}
+    readings = by_name(LayerNorms(losses=losses).measure(alone))
+    assert readings["", "gradient_norm_critic", None].status == "ok"
+    assert ("", "gradient_norm_joint", None) not in readings
+
+
+def test_an_action_without_a_column_leaves_no_batch_out_but_the_whole_loss() -> None:
+    network = Named(nn.Linear(4, 2), "critic")
+    subject = subject_of(network, missing=0)
+    assert offline_gradients(subject).by_loss["critic"].samples == SAMPLES
+    subject._columns = {**subject._columns, "actions": np.where(np.arange(SAMPLES) == 7, 2, 0)}
+    other = MemorySubject(network, torch.cat([*subject.batches()]), subject._columns)
+    other.batches = lambda *given: iter(subject._rows.split(10))  # type: ignore[method-assign]
+    assert offline_gradients(other).by_loss == {}
 
 
 @pytest.mark.parametrize("probe", [LayerNorms, GradientDormancy])
@@ -249,7 +307,9 @@ def test_an_infinite_gradient_gives_no_number() -> None:
         network.get_parameter("critic.output.weight")[0, 0] = torch.nan
     found = by_name(GradientDormancy(losses="each").measure(subject_of(network)))
     statuses = [found["encoder.dense2", f"gradient_dormant_fraction_{loss}", 0.1].status for loss in EACH]
-    assert statuses == ["nonfinite", "nonfinite", "ok"]
+    assert statuses == ["nonfinite", "ok"]
+    joint = by_name(GradientDormancy().measure(subject_of(network)))
+    assert joint["encoder.dense2", "gradient_dormant_fraction_joint", 0.1].status == "nonfinite"
 
 
 def test_dormant_gradients_are_strictly_below_and_keep_under_scale_and_permutation() -> None:

@@ -82,7 +82,7 @@ def test_every_layer_and_loss_has_its_rows(analysis: Analysis) -> None:
     sigmas = analysis.select(metric="sigma", step=0)
     layers = [*(f"encoder.conv{k}" for k in range(1, 5)), "encoder.dense", "actor.output", "critic.output"]
     assert sigmas["layer"].tolist() == layers
-    for loss in ("joint", "critic", "actor"):
+    for loss in ("critic", "actor"):
         rows = analysis.select(metric=f"gradient_rms_{loss}_depth_log_slope", module="encoder")
         assert set(rows["status"]) == {"ok"} and np.isfinite(rows["value"]).all()
         fractions = analysis.select(metric=f"gradient_dormant_fraction_{loss}", module="encoder", aggregation="layer")
