@@ -57,8 +57,8 @@ def _draw_states(panel: Axes, row: int, collapsed: Curve, sparser: Curve) -> Non
 
 @picture(
     LayerNorms(),
-    "Root mean square of each layer's activations and of its weights' gradient of critic and actor together, from the first layer to the "
-    "last.",
+    "Root mean square of each layer's activations and of its weights' gradient of critic and actor together, from the "
+    "first layer to the last.",
     every=8,
 )
 def layer_norms(material: Material, style: Style) -> Figure:
