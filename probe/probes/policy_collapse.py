@@ -91,7 +91,6 @@ class PolicyCollapse(Probe):
     """
 
     needs = "network"
-    cost = "costly"
 
     def observer(self, subject: Subject) -> Observer:
         """Gathers the sums over action distributions."""

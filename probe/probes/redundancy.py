@@ -172,7 +172,6 @@ class Redundancy(Probe):
     """
 
     needs = "network"
-    cost = "costly"
 
     correlation: float = 0.95
     """Absolute correlation above which two units say the same."""

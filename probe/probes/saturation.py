@@ -193,7 +193,6 @@ class Saturation(Probe):
     """
 
     needs = "network"
-    cost = "costly"
 
     margin: float = 0.01
     """Distance from a bound of tanh or sigmoid within which a value is saturated."""

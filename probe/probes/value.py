@@ -106,7 +106,6 @@ class Value(Probe):
     """
 
     needs = "network"
-    cost = "costly"
 
     def observer(self, subject: Subject) -> Observer | None:
         """Gathers the values, where there are returns to compare them with."""

@@ -147,7 +147,7 @@ BAD_INPUT = {
     "no step": ("a b --data observations.h5 --step soon", "'soon' is no whole number"),
     "a probe of series": ("a b --data observations.h5 --probe drift", "drift: measured between the checkpoints"),
     "an unknown probe": ("a b --data observations.h5 --probe dormnacy", "Did you mean: dormancy?"),
-    "nothing in common": ("a linear --data observations.h5", "no layer, module and measure in common"),
+    "nothing in common": ("a linear --data observations.h5 --probe fau", "no layer, module and measure in common"),
     "no worker": ("a b --data observations.h5 --workers 0", "--workers"),
     "a foreign file in the way": ("a b --data observations.h5 --out text.h5", "text.h5"),
 }

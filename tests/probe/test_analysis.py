@@ -90,7 +90,7 @@ def test_a_second_run_measures_nothing_and_gives_the_same_file(files: tuple[Path
 def test_another_threshold_or_layer_needs_no_forward_pass(files: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "a.h5"
     analyze(files[0], files[1], out, ["dormancy"])
-    again = replace(planned(files, out), probes=[Dormancy(thresholds=(0.5,))], layers=["*dense1"])
+    again = replace(planned(files, out), probes=[Dormancy(thresholds=(0.5,))], layers=["*dense1"], examinations=[])
     assert again.items == []
     with again.assemble() as analysis:
         rows = analysis.select(metric="dormant_fraction", threshold=0.5, aggregation="layer")

@@ -32,7 +32,7 @@ def planned(series: Path, data: Path, out: Path, activations: Mapping[str, str] 
         open_series([series]),
         [open_observations(data)],
         out,
-        choose_probes(["default", "saturation"]),
+        choose_probes(["dormancy", "saturation"]),
         activations=activations,
     )
 
@@ -130,7 +130,7 @@ def test_an_analysis_is_not_extended_under_another_declaration(
     series: Path, observations: Path, tmp_path: Path
 ) -> None:
     out, declared = tmp_path / "a.h5", {"encoder.relu*": "relu", "torch.clamp": "relu"}
-    analyze(series, observations, out, activations=declared).close()
+    analyze(series, observations, out, ["dormancy"], activations=declared).close()
     content = out.read_bytes()
     with pytest.raises(
         ConfigurationError, match=r"made with --activation encoder.relu\*=relu --activation torch.clamp"

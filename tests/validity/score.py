@@ -15,7 +15,7 @@ from probe.probes.fitting import Fitting
 from tests.validity.architectures import Architecture
 from tests.validity.cases import Case, constructed, trained
 
-PROBES: tuple[str, ...] = ("default", "saturation", "redundancy")
+PROBES: tuple[str, ...] = ("default",)
 SMALL_FITTING = Fitting(samples=640, steps=150, batch=64)
 """The networks are small; a tenth of the default budget teaches a new one as much."""
 
