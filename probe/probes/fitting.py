@@ -90,7 +90,7 @@ class Fitting(Probe):
     """Fits of each kind, each with targets, order and fresh network of its own."""
     samples: Count = 2560
     """Observations to fit, spread over the set."""
-    learning_rates: Annotated[Sequence[float], Limits(above=0, fewest=1)] = (1e-3,)
+    learning_rates: Annotated[Sequence[float], Limits(above=0, most=1, fewest=1)] = (1e-3,)
     """Of Adam; each is tried."""
     least_gain: Annotated[float, Limits(least=0, below=1)] = 0.01
     """Share of a constant's loss that the fresh network must save for a ratio to mean anything."""

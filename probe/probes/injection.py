@@ -14,7 +14,7 @@ from probe.fresh import random_network
 from probe.injection import Cut, find_cut, inject
 from probe.probes.base import Finding, Findings, Probe, Reading, Work, register, with_samples
 from probe.probes.fitting import draw_targets, geometric_ratio, observations_of
-from probe.probes.limits import Count, Limits, Positive
+from probe.probes.limits import Count, Limits
 from probe.regression import Budget, Curve, Task, check_precision, fit_all, native_precision
 from probe.statistics.paired import paired_t_interval, sign_flip_p
 from probe.subject import Subject
@@ -81,7 +81,7 @@ class Injection(Probe):
     """Pairs of fits; at least 5 for a verdict, at most 20."""
     samples: Count = 2560
     """Observations to fit, spread over the set."""
-    learning_rate: Positive = 1e-3
+    learning_rate: Annotated[float, Limits(above=0, most=1)] = 1e-3
     """Of Adam."""
     margin: Annotated[float, Limits(least=1)] = 1.10
     """Ratio of losses up to which a gain by injection is no loss of plasticity."""

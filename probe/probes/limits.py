@@ -13,16 +13,16 @@ from probe.errors import ConfigurationError
 class Limits:
     """What a number, or each of several, must keep to; all are finite, and whole where the type is `int`."""
 
-    least: float = -inf
-    above: float = -inf
+    least: int | float = -inf
+    above: int | float = -inf
     """As `least`, without the bound itself."""
-    most: float = inf
-    below: float = inf
+    most: int | float = inf
+    below: int | float = inf
     """As `most`, without the bound itself."""
     fewest: int = 0
     """Of several numbers."""
 
-    def allow(self, value: float) -> bool:
+    def allow(self, value: int | float) -> bool:
         """Whether a finite number lies within."""
         return self.least <= value <= self.most and self.above < value < self.below
 
@@ -36,7 +36,6 @@ class Limits:
 Count = Annotated[int, Limits(least=1)]
 NotNegative = Annotated[float, Limits(least=0)]
 NotNegatives = Annotated[Sequence[float], Limits(least=0)]
-Positive = Annotated[float, Limits(above=0)]
 Share = Annotated[float, Limits(above=0, most=1)]
 InnerShare = Annotated[float, Limits(above=0, below=1)]
 """Of which neither nothing nor everything would mean anything."""
@@ -57,6 +56,11 @@ class Kind:
             return self._fits_one(value)
         listed = isinstance(value, Sequence) and all(self._fits_one(each) for each in value)
         return listed and len(value) >= self._bounds.fewest and len(set(value)) == len(value)
+
+    def check(self, parameter: str, value: Any) -> None:
+        """Raises `ConfigurationError` where a value is not what the parameter takes."""
+        if not self.fits(value):
+            raise ConfigurationError(f"{parameter} is {_typed(value)}; {self}.")
 
     def __str__(self) -> str:
         """Says what is expected."""
@@ -85,9 +89,7 @@ def numeric_parameters(probe: type[Any]) -> Mapping[str, Kind]:
 def check_parameters(name: str, probe: Any) -> None:
     """Raises `ConfigurationError` where a probe of that name holds a number that means nothing."""
     for parameter, kind in numeric_parameters(type(probe)).items():
-        value = getattr(probe, parameter)
-        if not kind.fits(value):
-            raise ConfigurationError(f"{name}.{parameter} is {_typed(value)}; {kind}.")
+        kind.check(f"{name}.{parameter}", getattr(probe, parameter))
 
 
 def _kind(hint: Any) -> Kind | None:

@@ -78,7 +78,7 @@ class Primacy(Probe):
     """Fits of each kind and set."""
     samples: Count = 2560
     """Observations of each set to fit, spread over it; the smallest set bounds them all."""
-    learning_rates: Annotated[Sequence[float], Limits(above=0, fewest=1)] = (1e-3,)
+    learning_rates: Annotated[Sequence[float], Limits(above=0, most=1, fewest=1)] = (1e-3,)
     """Of Adam; each is tried."""
     least_gain: Annotated[float, Limits(least=0, below=1)] = 0.01
     """As of `fitting`."""

@@ -48,14 +48,14 @@ def _value(probe: Probe, parameter: str, text: str) -> Any:
         numbers = tuple(_number(part, kind.whole) for part in text.split(","))
     except ValueError as error:
         raise ConfigurationError(f"--set {probe.name}.{parameter}={text}: a number is expected.") from error
-    if kind.several:
-        return numbers
-    if len(numbers) > 1:
+    if len(numbers) > 1 and not kind.several:
         raise ConfigurationError(f"--set {probe.name}.{parameter}={text}: one number is expected.")
-    return numbers[0]
+    value = numbers if kind.several else numbers[0]
+    kind.check(f"{probe.name}.{parameter}", value)
+    return value
 
 
-def _number(text: str, whole: bool) -> float:
-    """Returns a number, as an integer where one is wanted and it is one; the probe refuses the others."""
+def _number(text: str, whole: bool) -> int | float:
+    """Returns a number, as an integer where one is wanted and it is one."""
     number = float(text)
     return int(number) if whole and number.is_integer() and abs(number) <= _EXACT else number
