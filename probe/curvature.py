@@ -104,7 +104,7 @@ def lanczos(
     iterations: int,
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, "value"], Float[Tensor, "value"]]:
-    """Returns the Ritz values of a symmetric matrix, descending, and the residual norm of each.
+    """Returns the Ritz values of a symmetric matrix, descending, and the residual norm of each; none without a product.
 
     Every Ritz value lies within its residual of an eigenvalue. All directions are kept and made orthogonal twice, so no
     eigenvalue appears again by rounding. From one starting vector, equal eigenvalues appear once.
@@ -115,6 +115,9 @@ def lanczos(
         iterations: Products to make at most; fewer where an invariant subspace is found.
         generator: Draws the starting vector.
     """
+    products = min(iterations, size)
+    if products < 1:
+        return torch.zeros(0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
     vector = torch.randn(size, generator=generator, dtype=torch.float64)
     basis = [vector / vector.norm()]
     diagonal: list[float] = []
@@ -127,7 +130,7 @@ def lanczos(
             for each in basis:
                 product = product - torch.dot(product, each) * each
         off.append(product.norm().item())
-        if len(basis) == min(iterations, size) or off[-1] <= 1e-10 * max(scale, 1e-300):
+        if len(basis) == products or off[-1] <= 1e-10 * max(scale, 1e-300):
             break
         basis.append(product / off[-1])
     between = torch.tensor(off[:-1], dtype=torch.float64)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from probe.probes.base import Probe, Reading, register
+from probe.probes.limits import Share
 from probe.statistics.layer import LayerStatistics
 
 HISTOGRAM_BINS = 20
@@ -55,7 +56,7 @@ class Activity(Probe):
         independent.
     """
 
-    low_activity: float = 0.01
+    low_activity: Share = 0.01
     """Activation rate below which a unit counts as hardly active."""
     reads = frozenset({"activation_rate", "zero_rate"})
 

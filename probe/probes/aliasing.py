@@ -1,6 +1,7 @@
 """Aliasing: whether states of very different worth look alike to the network."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from probe.features import has_row_per_observation, stored_features
 from probe.probes.base import Finding, Findings, Probe, Reading, Status, Work, register
+from probe.probes.limits import Limits, Share
 from probe.subject import Subject
 
 LEAST_SAMPLES = 30
@@ -80,9 +82,9 @@ class Aliasing(Probe):
     needs = "network"
     cost = "costly"
 
-    rows: int = 2000
+    rows: Annotated[int, Limits(least=2)] = 2000
     """Observations among which pairs are formed."""
-    share: float = 0.1
+    share: Share = 0.1
     """Share of the pairs that counts as those whose returns differ most."""
 
     def work(self, subject: Subject) -> Work:

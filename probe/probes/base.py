@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probe.errors import UnknownNameError
+from probe.probes.limits import check_parameters
 from probe.statistics.layer import LayerStatistics
 
 if TYPE_CHECKING:
@@ -90,6 +91,10 @@ class Probe:
     reads: ClassVar[frozenset[str]] = frozenset()
     losses: str = "joint"
     """Whose gradients a probe with `needs = "gradient"` reads: `joint` or `each` (`probe.gradients`)."""
+
+    def __post_init__(self) -> None:
+        """Refuses numbers outside what the parameters' types declare (`probe.probes.limits`)."""
+        check_parameters(self.name, self)
 
     def compute(self, layer: str, statistics: LayerStatistics) -> list[Reading]:
         """Returns the readings of one layer; the statistics are finite, the engine has checked."""

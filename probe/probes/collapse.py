@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from probe.probes.base import Finding, Findings, Probe, Reading, Status, register
 from probe.probes.dormancy import dormant_units
+from probe.probes.limits import Limits, NotNegative, Share
 from probe.probes.rank import effective_rank, rank_tolerance, without_rounding
 from probe.statistics.layer import LayerStatistics
 from probe.subject import Point
@@ -111,19 +113,19 @@ class Collapse(Probe):
     needs = "series"
     reads = frozenset({"mean_abs", "mean_square", "activation_rate", "factor"})
 
-    tau: float = 0.025
+    tau: NotNegative = 0.025
     """Score at or below which a unit counts as dormant."""
-    dormant_share: float = 0.9
+    dormant_share: Share = 0.9
     """Share of dormant units from which a layer has collapsed."""
-    least_fau: float = 0.05
+    least_fau: Annotated[float, Limits(least=0, most=1)] = 0.05
     """Fraction of active units below which it has."""
-    least_rank: float = 1.5
+    least_rank: Annotated[float, Limits(least=1)] = 1.5
     """Effective rank below which it has."""
-    least_deviation: float = 1e-3
+    least_deviation: NotNegative = 1e-3
     """Standard deviation below which a unit counts as constant."""
-    constant_share: float = 0.9
+    constant_share: Share = 0.9
     """Share of constant units from which a layer has collapsed."""
-    fau_drop: float = 0.5
+    fau_drop: Annotated[float, Limits(least=0, most=1)] = 0.5
     """Loss of active units, as a share of the first checkpoint's, beyond which a change point is flagged."""
 
     def measure_series(self, points: Sequence[Point]) -> Sequence[Findings]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from probe.curvature import Objectives, gradient_gram, gradients_of_gram, hessia
 from probe.outputs import discrete, named_outputs
 from probe.policies import log_probabilities
 from probe.probes.base import Arrays, Finding, Findings, Probe, Reading, Work, register
+from probe.probes.limits import Count, InnerShare, Limits
 from probe.probes.rank import effective_rank, numeric_rank, srank, without_rounding
 from probe.regression import standardised
 from probe.subject import Subject
@@ -83,13 +85,13 @@ class Curvature(Probe):
         kernel does not depend on the loss. The Hessian of a ReLU network leaves out its kinks.
     """
 
-    samples: int = 256
+    samples: Count = 256
     """Observations, spread over the set: N."""
-    delta: float = 0.01
+    delta: InnerShare = 0.01
     """Share of the eigenvalues' sum that srank may leave out."""
-    iterations: int = 16
+    iterations: Count = 16
     """Of Lanczos, each a Hessian-vector product."""
-    eigenvalues: int = 5
+    eigenvalues: Annotated[int, Limits(least=0)] = 5
     """Largest Hessian eigenvalues to report."""
     needs = "network"
     cost = "costly"

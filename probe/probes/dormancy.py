@@ -1,6 +1,5 @@
 """Dormancy: which units are small beside their layer's own mean, how many, and whether they stay so."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probe.probes.base import Probe, Reading, Status, register
+from probe.probes.limits import NotNegatives
 from probe.statistics.layer import LayerStatistics
 
 
@@ -95,7 +95,7 @@ class Dormancy(Probe):
         samples are added, so compare at equal counts.
     """
 
-    thresholds: Sequence[float] = (0.0, 0.025, 0.1)
+    thresholds: NotNegatives = (0.0, 0.025, 0.1)
     """Values of tau."""
     reads = frozenset({"mean_abs"})
 

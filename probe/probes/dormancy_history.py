@@ -9,6 +9,7 @@ from torch import Tensor
 
 from probe.probes.base import Finding, Findings, Probe, Reading, Status, register
 from probe.probes.dormancy import dormant_units, overlap
+from probe.probes.limits import NotNegatives
 from probe.statistics.layer import LayerStatistics
 from probe.subject import Point
 
@@ -63,7 +64,7 @@ class DormancyHistory(Probe):
         itself.
     """
 
-    thresholds: Sequence[float] = (0.0, 0.025, 0.1)
+    thresholds: NotNegatives = (0.0, 0.025, 0.1)
     """Dormancy thresholds tau."""
     needs = "series"
     reads = frozenset({"mean_abs"})

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from math import exp, inf, log, nan
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from probe.fresh import random_network
 from probe.probes.base import Finding, Findings, Probe, Reading, Status, Work, register, with_samples
+from probe.probes.limits import Count, Limits
 from probe.regression import Budget, Curve, Task, check_precision, fit_all, native_precision, outputs_on, standardised
 from probe.statistics.paired import paired_t_interval
 from probe.subject import Subject
@@ -80,17 +82,17 @@ class Fitting(Probe):
         (`_initial_loss`) and spend the budget on coming back.
     """
 
-    steps: int = 300
+    steps: Count = 300
     """Optimiser steps of each fit."""
-    batch: int = 256
+    batch: Count = 256
     """Observations a step."""
-    draws: int = 3
+    draws: Count = 3
     """Fits of each kind, each with targets, order and fresh network of its own."""
-    samples: int = 2560
+    samples: Count = 2560
     """Observations to fit, spread over the set."""
-    learning_rates: Sequence[float] = (1e-3,)
+    learning_rates: Annotated[Sequence[float], Limits(above=0, most=1, fewest=1)] = (1e-3,)
     """Of Adam; each is tried."""
-    least_gain: float = 0.01
+    least_gain: Annotated[float, Limits(least=0, below=1)] = 0.01
     """Share of a constant's loss that the fresh network must save for a ratio to mean anything."""
     precision: str = field(default_factory=native_precision)
     """Of the products in training steps on images: `float32`, or `bfloat16`, the default where the processor has it."""
@@ -99,6 +101,7 @@ class Fitting(Probe):
 
     def __post_init__(self) -> None:
         """Refuses a precision that there is not."""
+        super().__post_init__()
         check_precision("fitting", self.precision)
 
     def measure(self, subject: Subject) -> Findings:

@@ -1,6 +1,6 @@
 """Gradient dormancy: which units' incoming weights get next to no gradient beside their layer's mean."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from probe.gradients import JOINT, check_losses, unit_norms
 from probe.passes import offline_gradients
 from probe.probes.base import Arrays, Finding, Findings, Probe, Reading, Status, register
+from probe.probes.limits import NotNegatives
 from probe.subject import Subject
 from probe.weights import hidden_layers
 
@@ -45,7 +46,7 @@ class GradientDormancy(Probe):
         the actor's: on plain returns the critic's share can outweigh it a hundredfold (`losses=each` tells them apart).
     """
 
-    thresholds: Sequence[float] = (0.025, 0.1)
+    thresholds: NotNegatives = (0.025, 0.1)
     """Values of tau."""
     losses: str = JOINT
     """`joint`, or `each` for the critic's and the actor's by themselves where they share parameters."""
@@ -54,6 +55,7 @@ class GradientDormancy(Probe):
 
     def __post_init__(self) -> None:
         """Refuses losses that there are not."""
+        super().__post_init__()
         check_losses(self.name, self.losses)
 
     def measure(self, subject: Subject) -> Findings:

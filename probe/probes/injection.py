@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from math import log
+from typing import Annotated
 
 import numpy as np
 from torch import Tensor
@@ -13,6 +14,7 @@ from probe.fresh import random_network
 from probe.injection import Cut, find_cut, inject
 from probe.probes.base import Finding, Findings, Probe, Reading, Work, register, with_samples
 from probe.probes.fitting import draw_targets, geometric_ratio, observations_of
+from probe.probes.limits import Count, Limits
 from probe.regression import Budget, Curve, Task, check_precision, fit_all, native_precision
 from probe.statistics.paired import paired_t_interval, sign_flip_p
 from probe.subject import Subject
@@ -71,17 +73,17 @@ class Injection(Probe):
         arms. A series holds no optimiser, so the control's moments are reset too: it is the moment-reset arm.
     """
 
-    steps: int = 300
+    steps: Count = 300
     """Optimiser steps of each fit."""
-    batch: int = 256
+    batch: Count = 256
     """Observations a step."""
-    draws: int = 5
+    draws: Annotated[int, Limits(least=1, most=MAXIMUM_DRAWS)] = 5
     """Pairs of fits; at least 5 for a verdict, at most 20."""
-    samples: int = 2560
+    samples: Count = 2560
     """Observations to fit, spread over the set."""
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Limits(above=0, most=1)] = 1e-3
     """Of Adam."""
-    margin: float = 1.10
+    margin: Annotated[float, Limits(least=1)] = 1.10
     """Ratio of losses up to which a gain by injection is no loss of plasticity."""
     precision: str = field(default_factory=native_precision)
     """As of `fitting`."""
@@ -89,10 +91,9 @@ class Injection(Probe):
     cost = "costly"
 
     def __post_init__(self) -> None:
-        """Refuses numbers of draws that the exact test cannot take, and a precision that there is not."""
+        """Refuses a precision that there is not."""
+        super().__post_init__()
         check_precision("injection", self.precision)
-        if not 1 <= self.draws <= MAXIMUM_DRAWS:
-            raise ConfigurationError(f"injection.draws is {self.draws}; 1 to {MAXIMUM_DRAWS} are expected.")
 
     def measure(self, subject: Subject) -> Findings:
         """Returns the losses of both arms, their paired differences and the verdict."""

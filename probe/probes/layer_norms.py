@@ -13,6 +13,7 @@ from probe.gradients import JOINT, LossGradient, OfflineGradients, check_losses
 from probe.modules import ALL
 from probe.passes import Observer, observed, offline_gradients
 from probe.probes.base import Finding, Findings, Probe, Reading, Status, register, with_samples
+from probe.probes.limits import InnerShare
 from probe.sizes import LayerSizes, SizesObserver
 from probe.subject import Subject
 from probe.weights import WeightLayer, hidden_layers, named_tensors, owner, weight_layers
@@ -93,7 +94,7 @@ class LayerNorms(Probe):
         critic's share can outweigh it a hundredfold (`losses=each` tells them apart).
     """
 
-    fall: float = 0.1
+    fall: InnerShare = 0.1
     """Ratio of the last to the first hidden layer below which a quantity vanishes."""
     losses: str = JOINT
     """`joint`, or `each` for the critic's and the actor's by themselves where they share parameters."""
@@ -102,6 +103,7 @@ class LayerNorms(Probe):
 
     def __post_init__(self) -> None:
         """Refuses losses that there are not."""
+        super().__post_init__()
         check_losses(self.name, self.losses)
 
     def observer(self, subject: Subject) -> Observer:

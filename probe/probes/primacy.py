@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
@@ -11,8 +12,9 @@ from probe.arrays import NDArray
 from probe.probes.base import Finding, Findings, Probe, Reading, Status, Work, register
 from probe.probes.fitting import TARGETS, Fitting
 from probe.probes.injection import with_interval
+from probe.probes.limits import Count, Limits
 from probe.probes.value import CRITIC, predictions, value_error
-from probe.regression import native_precision
+from probe.regression import check_precision, native_precision
 from probe.statistics.paired import paired_t_interval
 from probe.subject import Subject
 
@@ -68,22 +70,27 @@ class Primacy(Probe):
         tasks with unlike returns side by side, and of sets of unlike policies.
     """
 
-    steps: int = 300
+    steps: Count = 300
     """Optimiser steps of each fit."""
-    batch: int = 256
+    batch: Count = 256
     """Observations a step."""
-    draws: int = 3
+    draws: Count = 3
     """Fits of each kind and set."""
-    samples: int = 2560
+    samples: Count = 2560
     """Observations of each set to fit, spread over it; the smallest set bounds them all."""
-    learning_rates: Sequence[float] = (1e-3,)
+    learning_rates: Annotated[Sequence[float], Limits(above=0, most=1, fewest=1)] = (1e-3,)
     """Of Adam; each is tried."""
-    least_gain: float = 0.01
+    least_gain: Annotated[float, Limits(least=0, below=1)] = 0.01
     """As of `fitting`."""
     precision: str = field(default_factory=native_precision)
     """As of `fitting`."""
     needs = "sets"
     cost = "costly"
+
+    def __post_init__(self) -> None:
+        """Refuses a precision that there is not."""
+        super().__post_init__()
+        check_precision(self.name, self.precision)
 
     def measure_sets(self, subjects: Sequence[Subject]) -> Findings:
         """Returns the ratios and value errors of each set, and how the late ones differ from the early."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,6 +12,7 @@ from probe.capture import Layer, capture, unit_axis
 from probe.outputs import Differences, named_outputs
 from probe.probes.base import Finding, Findings, Probe, Reading, Work, register
 from probe.probes.dormancy import dormancy_scores
+from probe.probes.limits import Limits, NotNegatives
 from probe.subject import Subject
 
 Units = Mapping[str, Bool[Tensor, "unit"]]
@@ -80,9 +82,9 @@ class Pruning(Probe):
         must change nothing on the observations that the scores are from; on others it may.
     """
 
-    thresholds: Sequence[float] = (0.0, 0.025, 0.1)
+    thresholds: NotNegatives = (0.0, 0.025, 0.1)
     """Values of tau."""
-    draws: int = 3
+    draws: Annotated[int, Limits(least=0)] = 3
     """Random choices of units."""
     needs = "network"
     cost = "costly"

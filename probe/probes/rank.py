@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probe.probes.base import Probe, Reading, Status, register
+from probe.probes.limits import InnerShare, NotNegative
 from probe.statistics.layer import LayerStatistics
 
 SAMPLES_PER_UNIT = 10
@@ -99,9 +100,9 @@ class Rank(Probe):
         mean direction dominates; the unscaled feature rank, which grows with N by itself. No rank is a verdict alone.
     """
 
-    delta: float = 0.01
+    delta: InnerShare = 0.01
     """Share of the sum that srank and the approximate rank may leave out."""
-    epsilon: float = 0.01
+    epsilon: NotNegative = 0.01
     """Size that a singular value must exceed to count for the feature ranks."""
     reads = frozenset({"factor"})
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,6 +13,7 @@ from probe.features import feature_rows, has_row_per_observation
 from probe.modules import ModuleMap
 from probe.passes import Observer, observed, share_pass
 from probe.probes.base import Finding, Findings, Probe, Reading, Status, register
+from probe.probes.limits import Limits
 from probe.probes.rank import SAMPLES_PER_UNIT
 from probe.statistics.covariance import CrossCovariance, linear_cka
 from probe.statistics.layer import MAXIMUM_FEATURES
@@ -173,7 +174,7 @@ class Redundancy(Probe):
 
     needs = "network"
 
-    correlation: float = 0.95
+    correlation: Annotated[float, Limits(least=0, below=1)] = 0.95
     """Absolute correlation above which two units say the same."""
 
     def observer(self, subject: Subject) -> Observer:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import pi, sqrt
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,6 +15,7 @@ from probe.capture.pairs import PAIRED
 from probe.features import unit_columns
 from probe.passes import Observer, observed
 from probe.probes.base import Finding, Findings, Probe, Reading, Status, register
+from probe.probes.limits import Limits, NotNegative
 from probe.subject import Subject
 
 Values = Float[Tensor, "value unit"]
@@ -194,11 +196,11 @@ class Saturation(Probe):
 
     needs = "network"
 
-    margin: float = 0.01
+    margin: Annotated[float, Limits(above=0, below=0.5)] = 0.01
     """Distance from a bound of tanh or sigmoid within which a value is saturated."""
-    least_deviation: float = 1e-3
+    least_deviation: NotNegative = 1e-3
     """Standard deviation below which a unit is flat."""
-    least_slope: float = 0.01
+    least_slope: NotNegative = 0.01
     """Mean |f'(z)| below which a flat unit of GELU, SiLU or Mish is saturated."""
 
     def observer(self, subject: Subject) -> Observer:

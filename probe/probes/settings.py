@@ -6,6 +6,10 @@ from typing import Any, cast
 
 from probe.errors import ConfigurationError, UnknownNameError
 from probe.probes.base import Probe
+from probe.probes.limits import numeric_parameters
+
+_EXACT = 2**53
+"""Above, not every whole number has a float of its own."""
 
 
 def apply_settings(probes: Sequence[Probe], settings: Sequence[str]) -> list[Probe]:
@@ -16,6 +20,7 @@ def apply_settings(probes: Sequence[Probe], settings: Sequence[str]) -> list[Pro
         ConfigurationError: the setting is not of that form, or a value is not what the parameter takes.
     """
     chosen = {probe.name: probe for probe in probes}
+    changes: dict[str, dict[str, Any]] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         name, dot, parameter = key.partition(".")
@@ -23,25 +28,34 @@ def apply_settings(probes: Sequence[Probe], settings: Sequence[str]) -> list[Pro
             raise ConfigurationError(f"--set '{setting}' is not of the form probe.parameter=value.")
         if name not in chosen:
             raise UnknownNameError("probe", name, chosen)
-        chosen[name] = _with_parameter(chosen[name], parameter, text)
-    return list(chosen.values())
+        changes.setdefault(name, {})[parameter] = _value(chosen[name], parameter, text)
+    # A probe's settings at once, since one may fit only with another.
+    changed = {name: cast(Probe, replace(cast(Any, chosen[name]), **each)) for name, each in changes.items()}
+    return list({**chosen, **changed}.values())
 
 
-def _with_parameter(probe: Probe, parameter: str, text: str) -> Probe:
-    known = {field.name: getattr(probe, field.name) for field in fields(cast(Any, probe))}
+def _value(probe: Probe, parameter: str, text: str) -> Any:
+    known = [field.name for field in fields(cast(Any, probe))]
+    if not known:
+        raise ConfigurationError(f"--set {probe.name}.{parameter}={text}: probe {probe.name} has no parameters.")
     if parameter not in known:
         raise UnknownNameError(f"parameter of probe {probe.name}", parameter, known)
-    current = known[parameter]
-    if isinstance(current, str):
-        return cast(Probe, replace(cast(Any, probe), **{parameter: text}))
+    numeric = numeric_parameters(type(probe))
+    if parameter not in numeric:
+        return text
+    kind = numeric[parameter]
     try:
-        numbers = tuple(float(part) for part in text.split(","))
+        numbers = tuple(_number(part, kind.whole) for part in text.split(","))
     except ValueError as error:
         raise ConfigurationError(f"--set {probe.name}.{parameter}={text}: a number is expected.") from error
-    if isinstance(current, tuple | list):
-        value: Any = numbers
-    elif len(numbers) == 1:
-        value = type(current)(numbers[0])
-    else:
+    if len(numbers) > 1 and not kind.several:
         raise ConfigurationError(f"--set {probe.name}.{parameter}={text}: one number is expected.")
-    return cast(Probe, replace(cast(Any, probe), **{parameter: value}))
+    value = numbers if kind.several else numbers[0]
+    kind.check(f"{probe.name}.{parameter}", value)
+    return value
+
+
+def _number(text: str, whole: bool) -> int | float:
+    """Returns a number, as an integer where one is wanted and it is one."""
+    number = float(text)
+    return int(number) if whole and number.is_integer() and abs(number) <= _EXACT else number

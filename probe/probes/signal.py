@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from probe.errors import ConfigurationError
 from probe.features import has_row_per_observation, stored_features
 from probe.probes.base import Arrays, Finding, Findings, Probe, Reading, Status, Work, register
+from probe.probes.limits import Count, InnerShare, Limits, Share
 from probe.probes.rank import SAMPLES_PER_UNIT, rank_tolerance
 from probe.statistics.permutation import centred, deflated_rank, leading_count, null_spectrum, surviving
 from probe.subject import Subject
@@ -143,20 +146,27 @@ class Signal(Probe):
     needs = "network"
     cost = "costly"
 
-    rows: int = 10_000
+    rows: Count = 10_000
     """Observations, spread over the set."""
-    permutations: int = 20
+    permutations: Count = 20
     """Permuted matrices behind the null."""
-    quantile: float = 0.95
+    quantile: InnerShare = 0.95
     """Of their singular values at an index, above which one is signal."""
-    directions: Sequence[int] = (1, 5, 10)
+    directions: Annotated[Sequence[int], Limits(least=1)] = (1, 5, 10)
     """Values of k."""
-    tail_start: float = 0.1
+    tail_start: Annotated[float, Limits(least=0, below=1)] = 0.1
     """Where the fit of the tail begins, as a share of the numeric rank."""
-    tail_stop: float = 0.9
+    tail_stop: Share = 0.9
     """Where it ends."""
-    widest: int = 1024
+    widest: Count = 1024
     """Units above which a layer is left out."""
+
+    def __post_init__(self) -> None:
+        """Refuses a tail that ends where it begins."""
+        super().__post_init__()
+        if not self.tail_start < self.tail_stop:
+            given = f"signal.tail_start is {self.tail_start} and signal.tail_stop {self.tail_stop}"
+            raise ConfigurationError(f"{given}; a start below the stop is expected.")
 
     def work(self, subject: Subject) -> Work:
         """Returns the pass, and the decompositions: deflation takes about nine nulls more than the first (conv64)."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import inf
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -11,10 +12,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from probe.arrays import NDArray
+from probe.errors import ConfigurationError
 from probe.inputs import input_shapes, module_inputs
 from probe.lipschitz import largest_ratio, lipschitz_bound
 from probe.operator_norms import circular_norm, convolution_norm, is_convolution, power_estimates
 from probe.probes.base import Arrays, Finding, Findings, Probe, Reading, Status, Work, register
+from probe.probes.limits import Count, Limits
 from probe.probes.rank import effective_rank, rank_tolerance, stable_rank, without_rounding
 from probe.subject import Subject
 from probe.weights import WeightLayer, weight_layers
@@ -98,20 +101,27 @@ class SpectralNorms(Probe):
         1. The bound is usually far above what is observed.
     """
 
-    restarts: int = 3
+    restarts: Count = 3
     """Random starts of power iteration."""
-    iterations: int = 20
+    iterations: Count = 20
     """Of power iteration from each start, at least."""
-    report: Sequence[int | float] = (1, 2, 5, 10, 20)
+    report: Annotated[Sequence[int], Limits(least=1)] = (1, 2, 5, 10, 20)
     """Numbers of iterations k at which the error is reported."""
-    tolerances: Sequence[float] = (0.01, 0.001)
+    tolerances: Annotated[Sequence[float], Limits(above=0, below=1)] = (0.01, 0.001)
     """Relative errors until which iterations are counted."""
-    limit: int = 1000
+    limit: Count = 1000
     """Iterations after which the count is given up."""
-    pairs_among: int = 256
+    pairs_among: Annotated[int, Limits(least=2)] = 256
     """Observations among which pairs are formed for `lipschitz_observed`."""
     needs = "weights"
     cost = "costly"
+
+    def __post_init__(self) -> None:
+        """Refuses to give up before the iterations that are made in any case."""
+        super().__post_init__()
+        if self.limit < self.iterations:
+            given = f"spectral-norm.limit is {self.limit} and spectral-norm.iterations {self.iterations}"
+            raise ConfigurationError(f"{given}; a limit of at least the iterations is expected.")
 
     def work(self, subject: Subject) -> Work:
         """Returns the decompositions; all power iterations together take about a hundred times as long (conv64)."""

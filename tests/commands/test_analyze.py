@@ -91,6 +91,14 @@ BAD_INPUT = {
     "unknown parameter": ("RUN --data DATA --out a.h5 --set dormancy.tresholds=0", "Did you mean: thresholds?"),
     "no number": ("RUN --data DATA --out a.h5 --set dormancy.thresholds=low", "a number is expected"),
     "no precision": ("RUN --data DATA --out a.h5 --probe fitting --set fitting.precision=half", "float32 or bfloat16"),
+    "an endless loop": (
+        "RUN --data DATA --out a.h5 --probe curvature --set curvature.iterations=0",
+        "curvature.iterations is 0; a whole number of at least 1 is expected",
+    ),
+    "a fraction of a step": (
+        "RUN --data DATA --out a.h5 --probe fitting --set fitting.steps=2.5",
+        "fitting.steps is 2.5; a whole number of at least 1 is expected",
+    ),
     "not a setting": ("RUN --data DATA --out a.h5 --set dormancy", "not of the form"),
     "bad range": ("RUN --data DATA --out a.h5 --steps 5M", "no range"),
     "no checkpoint there": ("RUN --data DATA --out a.h5 --steps 5M:6M", "no checkpoint in steps"),

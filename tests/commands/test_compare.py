@@ -147,6 +147,10 @@ BAD_INPUT = {
     "no step": ("a b --data observations.h5 --step soon", "'soon' is no whole number"),
     "a probe of series": ("a b --data observations.h5 --probe drift", "drift: measured between the checkpoints"),
     "an unknown probe": ("a b --data observations.h5 --probe dormnacy", "Did you mean: dormancy?"),
+    "a negative threshold": (
+        "a b --data observations.h5 --set dormancy.thresholds=-0.1",
+        "dormancy.thresholds is -0.1; different numbers of at least 0 are expected",
+    ),
     "nothing in common": ("a linear --data observations.h5 --probe fau", "no layer, module and measure in common"),
     "no worker": ("a b --data observations.h5 --workers 0", "--workers"),
     "a foreign file in the way": ("a b --data observations.h5 --out text.h5", "text.h5"),

@@ -50,6 +50,15 @@ def test_the_known_hessian() -> None:
     assert effective_rank(values) == pytest.approx(1.649385, abs=1e-6) and srank(values, 0.01) == 2
 
 
+@pytest.mark.parametrize(("size", "iterations"), [(2, 0), (2, -1), (0, 5)])
+def test_lanczos_without_a_product_ends_and_finds_nothing(size: int, iterations: int) -> None:
+    def never(_: Tensor) -> Tensor:
+        raise AssertionError("a product is made")
+
+    values, residuals = lanczos(never, size, iterations, torch.Generator().manual_seed(0))
+    assert (len(values), len(residuals)) == (0, 0)
+
+
 def test_the_known_cosines() -> None:
     gradients = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
     matrix = cosines(gradients @ gradients.T)
