@@ -72,6 +72,7 @@ def analyze(
     """
     from probe.analysis import choose_probes, plan, select_checkpoints
     from probe.capture import parse_activations
+    from probe.cautions import warnings
     from probe.checkpoints import open_series
     from probe.checkpoints.hints import parse_hints
     from probe.commands.console import messages
@@ -82,7 +83,6 @@ def analyze(
     from probe.memory import keep_freed_memory
     from probe.probes.settings import apply_settings
     from probe.quantities import parse_range
-    from probe.summary import warnings
 
     keep_freed_memory()  # before anything large is allocated
     hints = parse_hints(model, model_args or [], module or [], series_by, layout, obs_mean, obs_var, trust_pickle)

@@ -57,6 +57,7 @@ def compare(
     Seeds that both sides have are compared in pairs.
     """
     from probe.analysis import choose_probes
+    from probe.cautions import warnings
     from probe.checkpoints.hints import parse_hints
     from probe.commands.console import messages
     from probe.commands.differences import comparison_json, print_comparison
@@ -66,7 +67,6 @@ def compare(
     from probe.observations import open_observations
     from probe.probes.settings import apply_settings
     from probe.quantities import parse_count
-    from probe.summary import warnings
 
     keep_freed_memory()  # before anything large is allocated
     chosen = apply_settings(choose_probes(probe or ["default"]), settings or [])

@@ -1,7 +1,7 @@
 """The summary of an analysis on the terminal and as JSON."""
 
 from collections.abc import Sequence
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 
 from rich.table import Table
@@ -13,24 +13,25 @@ from probe.diagnosis import SeriesDiagnosis
 from probe.diagnosis.words import plain
 from probe.figures.names import layer_name
 from probe.results import Analysis
-from probe.summary import Line, summarise
+from probe.summary import summarise
+from probe.summary_lines import Line
 
 
 def print_summary(analysis: Analysis, diagnoses: Sequence[SeriesDiagnosis], out: Path) -> None:
     """Prints a table a series: first, last, change, course and what stands out; then the diagnosis."""
     for series in summarise(analysis):
-        steps = series.lines[0].steps
+        first, last = min(line.steps[0] for line in series.lines), max(line.steps[-1] for line in series.lines)
         title = f"{series.run} / {series.method} / seed {series.seed}"
         table = Table(title=title, title_justify="left", caption=series.finding, caption_justify="left")
         table.add_column("Measure")
         table.add_column("Where")
-        table.add_column(f"step {steps[0]:,}", justify="right")
-        table.add_column(f"step {steps[-1]:,}", justify="right")
+        table.add_column(f"step {first:,}", justify="right")
+        table.add_column(f"step {last:,}", justify="right")
         table.add_column("Change", justify="right")
         table.add_column("Course")
         for line in series.lines:
             where = analysis_label(analysis, line)
-            table.add_row(line.name, where, *_cells(line), sparkline(line.values))
+            table.add_row(line.name, where, *_cells(line, first, last), sparkline(line.values))
         console.print(table)
     print_diagnoses(diagnoses, _labels(analysis))
     rows = len(analysis.rows["run"])
@@ -60,10 +61,14 @@ def _labels(analysis: Analysis) -> dict[str, str]:
     return {each["layer"]: layer_name(each["label"]) for each in analysis.layers}
 
 
-def _cells(line: Line) -> tuple[str, str, str]:
+def _cells(line: Line, first: int, last: int) -> tuple[str, str, str]:
+    """Returns the values at the table's first and last step, a dash where the line has none there, and the change."""
+
     def show(value: float, sign: str = "") -> str:
         if isnan(value):
             return "-"
         return f"{value:{sign}.1%}".replace("%", " %") if line.unit == "%" else f"{value:{sign}.1f}"
 
-    return show(line.first), show(line.last), show(line.change, "+").replace("%", "pp")
+    start = line.first if line.steps[0] == first else nan
+    end = line.last if line.steps[-1] == last else nan
+    return show(start), show(end), show(end - start, "+").replace("%", "pp")

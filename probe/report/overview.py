@@ -10,7 +10,8 @@ from probe.figures import Material
 from probe.figures.curves import Curve, by_series
 from probe.figures.names import layer_name, module_name
 from probe.results import Analysis
-from probe.summary import Line, SeriesSummary, summarise
+from probe.summary import SeriesSummary, summarise
+from probe.summary_lines import Line
 
 _SHARE = 0.1
 """Share of a log's values that stand for its start and for its end."""

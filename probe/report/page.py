@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from probe.cautions import warnings
 from probe.detection.words import HEADER, NOTE, OFFLINE_HEADER, OFFLINE_NOTE, table, title, verdict_line
 from probe.figures import Material
 from probe.figures.names import step_name
@@ -14,7 +15,6 @@ from probe.report.images import Drawn, Skipped
 from probe.report.overview import Entry, findings
 from probe.report.recovery import RECOVERY_WORDS, recovery_of
 from probe.report.stylesheet import STYLESHEET
-from probe.summary import warnings
 
 _WORDS = {
     "Step": "One decision of the agent, summed over the environments that run side by side.",

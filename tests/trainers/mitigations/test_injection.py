@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from probe.analysis import analyze
+from probe.cautions import warnings
 from probe.checkpoints.native import NativeCheckpoint
 from probe.datasets.collect import collect
 from probe.datasets.environments import EnvironmentSpec
@@ -14,7 +15,7 @@ from probe.errors import ConfigurationError
 from probe.injection import find_cut
 from probe.networks.injected_linear import InjectedLinear
 from probe.probes.injection import Injection
-from probe.summary import summarise, warnings
+from probe.summary import summarise
 from probe.trainers.moments import learning_parameters
 from probe.trainers.ppo import Ppo
 from tests.probe.probes.held import subject_of
