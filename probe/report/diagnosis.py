@@ -1,7 +1,7 @@
 """The diagnosis in a report: states and evidence a module, and what the signs mean."""
 
 from probe.diagnosis import diagnose
-from probe.diagnosis.words import evidence_line, module_line, signs_shown
+from probe.diagnosis.words import evidence_line, module_line, signs_shown, standing_lines
 from probe.figures import Material
 from probe.figures.names import layer_name
 
@@ -18,7 +18,8 @@ def diagnosis_rows(material: Material) -> list[tuple[str, str, str]]:
             name += f", observations {each.data[:8]}" if len(analysis.data) > 1 else ""
             for module in each.modules:
                 told = "; ".join(evidence_line(piece, labels) for piece in module.evidence[:_EVIDENCE])
-                rows.append((name, module_line(module), told or "-"))
+                told = told or " ".join(standing_lines(module, each.first_step, labels))
+                rows.append((name, module_line(module, labels), told or "-"))
     return rows
 
 
