@@ -38,6 +38,10 @@ class Standing:
     last: float
     step: int
     """Checkpoint of the last value."""
+    judged: int
+    """Layers whose measure could be judged."""
+    measured: int
+    """Layers that have one; few samples, or no first value, leave the others open."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def judge(
         if found:
             evidence.append(max(found, key=lambda each: (each.severity == "lost", abs(each.last - each.first))))
         elif known and sign.clears:
-            standing.append(_standing(sign, known, first_step))
+            standing.append(_standing(sign, known, first_step, len(measured)))
     if not (evidence or standing or open_signs or layers):
         return None
     unseen = unseen_layers(own, layers, functions)
@@ -168,11 +172,11 @@ def _broken(courses: Sequence[Course]) -> Iterator[Evidence]:
             yield Evidence(BROKEN, "lost", course.layer, course.values[0].value, last.value, steps[0])
 
 
-def _standing(sign: Sign, known: Sequence[Course], first_step: int) -> Standing:
+def _standing(sign: Sign, known: Sequence[Course], first_step: int, measured: int) -> Standing:
     """Returns the measure of the layer that is nearest to showing the sign."""
     ends = [(course.at(first_step) or course.values[-1], course.values[-1], course.layer) for course in known]
     first, last, layer = max(ends, key=lambda each: sign.extent(each[0], each[1]))
-    return Standing(sign, layer, first.value, last.value, last.step)
+    return Standing(sign, layer, first.value, last.value, last.step, len(known), measured)
 
 
 def _applies(course: Course) -> bool:

@@ -105,7 +105,15 @@ def _plain_module(module: ModuleDiagnosis, first_step: int, labels: Mapping[str,
             }
             for each in module.evidence
         ],
-        "no_sign": [{**_plain_measure(each, labels), "last_step": each.step} for each in module.standing],
+        "no_sign": [
+            {
+                **_plain_measure(each, labels),
+                "last_step": each.step,
+                "layers_judged": each.judged,
+                "layers_measured": each.measured,
+            }
+            for each in module.standing
+        ],
         "not_judged": list(module.not_judged),
         "layers_not_measured": list(module.unseen),
         "not_measured": [{"sign": each.name, "probe": each.probe} for each in module.not_measured],
@@ -125,8 +133,13 @@ def _plain_measure(each: Evidence | Standing, labels: Mapping[str, str]) -> dict
 
 
 def _standing_words(standing: Standing, last_step: int, labels: Mapping[str, str]) -> str:
-    """Returns a measure's name, where and what it is; its step where its probe was not run at the last checkpoint."""
+    """Returns a measure's name, where and what it is; its step where its probe was not run at the last checkpoint.
+
+    Where few samples left it open in other layers, in how many it was judged.
+    """
     sign, earlier = standing.sign, f" at step {standing.step:,}" if standing.step < last_step else ""
+    if standing.judged < standing.measured:
+        earlier += f" (judged in {standing.judged} of {standing.measured} layers)"
     if sign.unit == "flag" and not standing.last:
         return f"none {sign.name}{earlier}"
     where = f" in {labels.get(standing.layer, standing.layer)}" if standing.layer else ""

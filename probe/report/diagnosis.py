@@ -9,7 +9,7 @@ _EVIDENCE = 2
 
 
 def diagnosis_rows(material: Material) -> list[tuple[str, str, str]]:
-    """Returns (series, a module's state, its strongest evidence) of every series of the analyses."""
+    """Returns (series, a module's state, its evidence) of every series of the analyses, and the notes after them."""
     rows = []
     for analysis in material.analyses:
         labels = {each["layer"]: layer_name(each["label"]) for each in analysis.layers}
@@ -20,6 +20,8 @@ def diagnosis_rows(material: Material) -> list[tuple[str, str, str]]:
                 told = "; ".join(evidence_line(piece, labels) for piece in module.evidence[:_EVIDENCE])
                 told = told or " ".join(standing_lines(module, each.first_step, labels))
                 rows.append((name, module_line(module, labels), told or "-"))
+            if each.notes:
+                rows.append((name, "notes", " ".join(each.notes)))
     return rows
 
 
