@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from probe.commands.console import console
 from probe.diagnosis import SeriesDiagnosis
-from probe.diagnosis.words import evidence_line, module_line, signs_shown
+from probe.diagnosis.words import evidence_line, module_line, signs_shown, standing_lines
 
 _COLOURS = {"healthy": "green", "degrading": "yellow", "lost": "red", "unknown": "dim"}
 _EVIDENCE = 2
@@ -17,7 +17,9 @@ def print_diagnoses(diagnoses: Sequence[SeriesDiagnosis], labels: Mapping[str, s
         title = f"{each.run} / {each.method} / seed {each.seed}"
         console.print(f"[bold]Diagnosis of {title} at step {each.last_step:,}, against step {each.first_step:,}[/]")
         for module in each.modules:
-            console.print(f"  [{_COLOURS[module.state]}]{module_line(module)}[/]")
+            console.print(f"  [{_COLOURS[module.state]}]{module_line(module, labels)}[/]")
+            for line in standing_lines(module, each.first_step, labels):
+                console.print(f"    {line}")
             for piece in module.evidence[:_EVIDENCE]:
                 console.print(f"    {evidence_line(piece, labels)}")
             more = len(module.evidence) - _EVIDENCE

@@ -15,7 +15,7 @@ from probe.errors import FileError
 from probe.examination import ProbeItem, controls, examine, pass_for, pieces, probe_items, readings_of_text, set_items
 from probe.execution import run
 from probe.inputs import blank_input
-from probe.layers import check_modules
+from probe.layers import check_layers, check_modules
 from probe.matched import MatchedObservations, refuse_comparisons
 from probe.measurement import Measurement, WorkItem
 from probe.observations import ObservationSet
@@ -197,8 +197,9 @@ def plan(
         FileError: `out` is something else than an analysis file.
         ShapeError: an observation set does not fit a network.
         UnknownNameError: a declaration names an unknown nonlinearity.
-        ConfigurationError: a declaration, or what a user said of modules, matches nothing; or `out` was made with other
-            declarations; or a probe compares networks on the same observations, and there are matched ones only.
+        ConfigurationError: a declaration, a pattern of layers, or what a user said of modules, matches nothing; or
+            `out` was made with other declarations; or a probe compares networks on the same observations, and there are
+            matched ones only.
     """
     declared = dict(sorted((activations or {}).items()))
     if declared:
@@ -210,7 +211,9 @@ def plan(
     items: list[WorkItem] = []
     examinations: list[ProbeItem] = []
     for observations in data:
-        check_modules((each.checkpoints[0], blank_input(each.checkpoints[0], observations)) for each in series)
+        starts = [(each.checkpoints[0], blank_input(each.checkpoints[0], observations)) for each in series]
+        check_modules(starts)
+        check_layers(layers, starts, declared)
     ordered = sorted(data, key=lambda observations: (observations.task, observations.digest))
     for each in series:
         by_set: list[list[WorkItem]] = []

@@ -44,6 +44,8 @@ class Course:
     threshold: float
     """`NO_THRESHOLD` where there is none."""
     values: tuple[Value, ...]
+    unequal: tuple[Value, ...] = ()
+    """Those that were measured on another number of samples than the last, and are not compared."""
 
     def after(self, step: int) -> tuple[Value, ...]:
         """Returns the values that may be judged, after a step."""
@@ -86,4 +88,5 @@ def _values(analysis: Analysis) -> Iterator[tuple[Series, Place, Value]]:
 def _course(place: Place, values: list[Value]) -> Course:
     ordered = sorted(values, key=lambda each: each.step)
     equal = tuple(each for each in ordered if each.samples == ordered[-1].samples)
-    return Course(*place, equal)
+    unequal = tuple(each for each in ordered if each.samples != ordered[-1].samples)
+    return Course(*place, equal, unequal)

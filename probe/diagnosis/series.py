@@ -1,15 +1,17 @@
 """The diagnosis of every series of an analysis."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from probe.diagnosis.courses import Course, Place, courses
+from probe.diagnosis.courses import Course, Place, Series, courses
+from probe.diagnosis.notes import notes
+from probe.diagnosis.signs import SIGNS
 from probe.diagnosis.thresholds import Thresholds
 from probe.diagnosis.verdict import ModuleDiagnosis, State, judge
 from probe.modules import ALL
 from probe.results import Analysis
 
 _ORDER: tuple[State, ...] = ("lost", "degrading", "healthy", "unknown")
-_PLASTICITY_ITSELF = "fitting"
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,10 @@ class SeriesDiagnosis:
 
     @property
     def state(self) -> State:
-        """The worst state of a module."""
+        """The worst state of a module; a network of which a layer was not looked at is not healthy."""
         states = {each.state for each in self.modules} or {"unknown"}
-        return next(state for state in _ORDER if state in states)
+        worst = next(state for state in _ORDER if state in states)
+        return "unknown" if worst == "healthy" and any(each.unseen for each in self.modules) else worst
 
 
 def diagnose(analysis: Analysis, thresholds: Thresholds | None = None) -> list[SeriesDiagnosis]:
@@ -47,36 +50,41 @@ def diagnose(analysis: Analysis, thresholds: Thresholds | None = None) -> list[S
     chosen = thresholds or Thresholds()
     functions = {each["layer"]: each["function"] for each in analysis.layers}
     return [
-        _diagnosis(series, places, functions, chosen)
+        _diagnosis(series, places, _layers(analysis, series), functions, chosen)
         for series, places in courses(analysis).items()
         if any(course.values for course in places.values())
     ]
 
 
+def _layers(analysis: Analysis, series: Series) -> list[dict[str, Any]]:
+    """Returns what the analysis says of a series' hidden layers at its last checkpoint, in call order."""
+    *own, data = series
+    steps = {
+        each["digest"]: each["step"]
+        for each in analysis.checkpoints
+        if [each["run"], each["method"], each["seed"]] == own
+    }
+    found = [each for each in analysis.layers if each["checkpoint"] in steps and each["data"] == data]
+    last = max((steps[each["checkpoint"]] for each in found), default=0)
+    return sorted((each for each in found if steps[each["checkpoint"]] == last), key=lambda each: each["position"])
+
+
 def _diagnosis(
-    series: tuple[str, str, int, str],
+    series: Series,
     places: dict[Place, Course],
+    layers: list[dict[str, Any]],
     functions: dict[str, str],
     thresholds: Thresholds,
 ) -> SeriesDiagnosis:
-    steps = [value.step for course in places.values() for value in course.values]
+    # Two series may give one layer id to unlike nonlinearities.
+    functions = functions | {each["layer"]: each["function"] for each in layers}
+    signs = [course for course in places.values() if any(sign.measures(course) for sign in SIGNS)]
+    steps = [value.step for course in signs or places.values() for value in course.values]
     first, last = min(steps), max(steps)
     names = dict.fromkeys(course.module for course in places.values())
-    ordered = [*(name for name in names if name != ALL), ALL]
-    judged = [judge(name, places, functions, first, thresholds) for name in ordered]
+    judged = []
+    for name in [*(name for name in names if name != ALL), ALL]:
+        own = [each["layer"] for each in layers if each["module"] == name]
+        judged.append(judge(name, places, functions, first, thresholds, own))
     modules = tuple(each for each in judged if each is not None)
-    return SeriesDiagnosis(*series, first, last, modules, tuple(_notes(places, first, last)))
-
-
-def _notes(places: dict[Place, Course], first: int, last: int) -> list[str]:
-    notes = []
-    if first == last:
-        notes.append("One checkpoint: there is nothing to compare it with. Analyze a series.")
-    elif first > 0:
-        notes.append(f"Compared with step {first:,}, for the series has no step 0: what was lost before is not seen.")
-    if not any(course.probe == _PLASTICITY_ITSELF for course in places.values()):
-        notes.append(
-            "Whether it learns more slowly was not measured; `--probe fitting` does. Lost units and ranks only "
-            "correlate with that."
-        )
-    return notes
+    return SeriesDiagnosis(*series, first, last, modules, tuple(notes(places, modules, first, last, thresholds)))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from probe.diagnosis.courses import Course, Place, Value
+from probe.diagnosis.coverage import Layers, not_measured, unseen_layers
 from probe.diagnosis.signs import SIGNS, Severity, Sign
 from probe.diagnosis.thresholds import Thresholds
 
@@ -27,6 +28,23 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """One sign that a module does not show: its measure in the layer that is nearest to showing it."""
+
+    sign: Sign
+    layer: str
+    """Layer id; empty for the whole network."""
+    first: float
+    last: float
+    step: int
+    """Checkpoint of the last value."""
+    judged: int
+    """Layers whose measure could be judged."""
+    measured: int
+    """Layers that have one; few samples, or no first value, leave the others open."""
+
+
+@dataclass(frozen=True)
 class ModuleDiagnosis:
     """What one module of a series has come to; the module `all` is the network as a whole."""
 
@@ -38,6 +56,12 @@ class ModuleDiagnosis:
     """Strongest first: one a sign, of the layer that shows it most."""
     not_judged: tuple[str, ...]
     """Names of signs that few samples, or a missing first value, left open."""
+    standing: tuple[Standing, ...] = ()
+    """The signs that were looked for and not found, which is the evidence of health."""
+    unseen: tuple[str, ...] = ()
+    """Ids of hidden layers that were not looked at; with one of them a module is not called healthy."""
+    not_measured: tuple[Sign, ...] = ()
+    """Signs that its layers could show, and whose probes were not run."""
 
 
 def judge(
@@ -46,6 +70,7 @@ def judge(
     functions: Mapping[str, str],
     first_step: int,
     thresholds: Thresholds,
+    layers: Layers = (),
 ) -> ModuleDiagnosis | None:
     """Judges one module by its courses; None where it has nothing to judge.
 
@@ -55,25 +80,36 @@ def judge(
         functions: nonlinearity by layer id.
         first_step: step of the series' first checkpoint, which later ones are compared with.
         thresholds: when a change counts.
+        layers: ids of all its hidden layers, also of those without a course.
     """
     own = [course for course in places.values() if course.module == module]
-    signs = [(sign, [course for course in own if sign.fits(course, functions.get(course.layer, ""))]) for sign in SIGNS]
     broken = next(_broken(own), None)
     if broken is not None:
         return ModuleDiagnosis(module, "lost", "none", (broken,), ())
-    evidence, judged, open_signs = [], False, []
-    for sign, measured in signs:
+    evidence, standing, open_signs = [], [], []
+    for sign in SIGNS:
+        measured = [each for each in own if sign.fits(each, functions.get(each.layer, "")) and _applies(each)]
         known = [course for course in measured if _comparable(sign, course, first_step, thresholds)]
-        judged |= bool(known)
         if measured and not known:
             open_signs.append(sign.name)
         found = [each for course in known if (each := _evidence(sign, course, places, first_step, thresholds))]
         if found:
             evidence.append(max(found, key=lambda each: (each.severity == "lost", abs(each.last - each.first))))
-    if not judged and not open_signs:
+        elif known and sign.clears:
+            standing.append(_standing(sign, known, first_step, len(measured)))
+    if not (evidence or standing or open_signs or layers):
         return None
-    state: State = _state(evidence) if judged else "unknown"
-    return ModuleDiagnosis(module, state, onset(own, first_step, thresholds), tuple(evidence), tuple(open_signs))
+    unseen = unseen_layers(own, layers, functions)
+    return ModuleDiagnosis(
+        module,
+        _state(evidence, cleared=bool(standing) and not unseen),
+        onset(own, first_step, thresholds),
+        tuple(evidence),
+        tuple(open_signs),
+        tuple(standing),
+        unseen,
+        not_measured(places.values(), layers, functions),
+    )
 
 
 def onset(courses: Sequence[Course], first_step: int, thresholds: Thresholds) -> Onset:
@@ -100,7 +136,7 @@ def _comparable(sign: Sign, course: Course, first_step: int, thresholds: Thresho
     last = course.values[-1]
     if not last.known or last.samples < thresholds.least_samples:
         return False
-    return sign.low is not None or (last.step > first_step and course.at(first_step) is not None)
+    return sign.absolute or (last.step > first_step and course.at(first_step) is not None)
 
 
 def _evidence(
@@ -109,7 +145,7 @@ def _evidence(
     last = course.values[-1]
     first = course.at(first_step) or last
     since: Value | None = None
-    for value in reversed((first, *course.after(first_step)) if sign.low else course.after(first_step)):
+    for value in reversed((first, *course.after(first_step)) if sign.absolute else course.after(first_step)):
         if sign.rule(first, value, thresholds) is None or not _certain(sign, course, value, places, thresholds):
             break
         since = value
@@ -136,9 +172,21 @@ def _broken(courses: Sequence[Course]) -> Iterator[Evidence]:
             yield Evidence(BROKEN, "lost", course.layer, course.values[0].value, last.value, steps[0])
 
 
-def _state(evidence: Sequence[Evidence]) -> State:
+def _standing(sign: Sign, known: Sequence[Course], first_step: int, measured: int) -> Standing:
+    """Returns the measure of the layer that is nearest to showing the sign."""
+    ends = [(course.at(first_step) or course.values[-1], course.values[-1], course.layer) for course in known]
+    first, last, layer = max(ends, key=lambda each: sign.extent(each[0], each[1]))
+    return Standing(sign, layer, first.value, last.value, last.step, len(known), measured)
+
+
+def _applies(course: Course) -> bool:
+    """Whether a layer can have this measure; one of the whole network that it lacks is worth saying."""
+    return course.aggregation != "layer" or course.values[-1].status != "not_applicable"
+
+
+def _state(evidence: Sequence[Evidence], cleared: bool) -> State:
     if not evidence:
-        return "healthy"
+        return "healthy" if cleared else "unknown"
     return "lost" if any(each.severity == "lost" for each in evidence) else "degrading"
 
 
@@ -149,5 +197,5 @@ BROKEN = Sign(
     lambda first, value, thresholds: None,
     "the network computes no number any more",
     "which step of training broke it: look at the checkpoint before",
-    unit="",
+    unit="flag",
 )

@@ -1,7 +1,7 @@
 """The diagnosis in a report: states and evidence a module, and what the signs mean."""
 
 from probe.diagnosis import diagnose
-from probe.diagnosis.words import evidence_line, module_line, signs_shown
+from probe.diagnosis.words import evidence_line, module_line, signs_shown, standing_lines
 from probe.figures import Material
 from probe.figures.names import layer_name
 
@@ -9,7 +9,7 @@ _EVIDENCE = 2
 
 
 def diagnosis_rows(material: Material) -> list[tuple[str, str, str]]:
-    """Returns (series, a module's state, its strongest evidence) of every series of the analyses."""
+    """Returns (series, a module's state, its evidence) of every series of the analyses, and the notes after them."""
     rows = []
     for analysis in material.analyses:
         labels = {each["layer"]: layer_name(each["label"]) for each in analysis.layers}
@@ -18,7 +18,10 @@ def diagnosis_rows(material: Material) -> list[tuple[str, str, str]]:
             name += f", observations {each.data[:8]}" if len(analysis.data) > 1 else ""
             for module in each.modules:
                 told = "; ".join(evidence_line(piece, labels) for piece in module.evidence[:_EVIDENCE])
-                rows.append((name, module_line(module), told or "-"))
+                told = told or " ".join(standing_lines(module, each.first_step, labels))
+                rows.append((name, module_line(module, labels), told or "-"))
+            if each.notes:
+                rows.append((name, "notes", " ".join(each.notes)))
     return rows
 
 

@@ -32,3 +32,28 @@ def test_thresholds_are_settings(tmp_path: Path, data: Path, probe: Invoke) -> N
     strict = [f"--set=diagnosis.{name}=1" for name in ("units", "dormant", "activity", "rank")]
     (said,) = json.loads(probe(*arguments, *strict).out)["diagnosis"]
     assert said["state"] == "healthy"
+
+
+def test_health_is_printed_with_its_evidence_and_json_has_it(tmp_path: Path, data: Path, probe: Invoke) -> None:
+    run = write_series(tmp_path / "run", (0, 100, 200, 300))
+    strict = [f"--set=diagnosis.{name}=1" for name in ("units", "dormant", "activity", "rank")]
+    arguments = ("analyze", str(run), "--data", str(data), "--out", str(tmp_path / "a.h5"), *strict)
+    printed = " ".join(probe(*arguments).out.split())
+    assert "encoder: healthy no sign of loss at step 300 against step 0 (collapse, activity, dormancy, fau" in printed
+    (said,) = json.loads(probe(*arguments, "--json").out)["diagnosis"]
+    (encoder,) = said["modules"]
+    assert all(line in printed for line in encoder["text"])
+    dead = next(each for each in encoder["no_sign"] if each["metric"] == "dead_fraction")
+    assert dead["last"] >= 6 / 16 and f"{100 * dead['first']:.1f} % to {100 * dead['last']:.1f} %" in printed
+
+
+def test_a_layer_that_matches_nothing_is_refused_with_those_there_are(
+    tmp_path: Path, data: Path, probe: Invoke
+) -> None:
+    run = write_series(tmp_path / "run", (0, 100))
+    arguments = ("analyze", str(run), "--data", str(data), "--out", str(tmp_path / "a.h5"), "--layer")
+    refused = probe(*arguments, "nope*")
+    assert refused.code == 2 and "--layer nope* matches no layer. There are: encoder.relu1, enco" in refused.error
+    assert not (tmp_path / "a.h5").exists()
+    printed = probe(*arguments, "*relu1").out
+    assert "healthy" not in printed and "encoder: not judged as a whole; layers not measured (--layer):" in printed

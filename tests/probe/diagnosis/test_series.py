@@ -1,18 +1,21 @@
 """The diagnosis of real analyses."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from probe.analysis import analyze
-from probe.checkpoints import open_checkpoint
+from probe.analysis import analyze, choose_probes, plan
+from probe.checkpoints import open_checkpoint, open_series
 from probe.checkpoints.native import save
 from probe.diagnosis import SeriesDiagnosis, diagnose, thresholds_from
 from probe.diagnosis.courses import courses
+from probe.diagnosis.words import plain
 from probe.errors import ConfigurationError, UnknownNameError
+from probe.observations import open_observations
 from probe.results import open_analysis
-from tests.probe.series import WIDTH, write_observations, write_series
+from tests.probe.series import SPEC, WIDTH, with_activation, write_observations, write_series
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +57,92 @@ def test_a_series_that_stays_as_it_was_is_healthy(tmp_path: Path, data: Path) ->
         (found,) = diagnose(analysis)
     assert found.state == "healthy"
     assert [each.evidence for each in found.modules] == [()] * len(found.modules)
+    (encoder,) = found.modules
+    assert {each.sign.probe for each in encoder.standing} == {"activity", "collapse", "dormancy", "fau", "rank"}
+    assert all((each.first, each.step) == (each.last, 100) for each in encoder.standing)
 
 
 def test_one_checkpoint_is_not_judged(tmp_path: Path, data: Path) -> None:
     found = diagnosis(tmp_path, data, (0,))
     assert found.state == "unknown"
     assert "One checkpoint" in found.notes[0]
+
+
+def with_layers(run: Path, data: Path, out: Path, *layers: str) -> SeriesDiagnosis:
+    planned = plan(open_series([run]), [open_observations(data)], out, choose_probes(["default"]), layers)
+    with planned.complete() as analysis:
+        (found,) = diagnose(analysis)
+    return found
+
+
+def test_a_module_with_a_layer_that_was_not_looked_at_is_not_healthy(tmp_path: Path, data: Path) -> None:
+    # The units die in the second layer.
+    run = write_series(tmp_path / "run", (0, 100, 200, 300))
+    found = with_layers(run, data, tmp_path / "analysis.h5", "*relu1")
+    (encoder,) = found.modules
+    assert (found.state, encoder.state, encoder.unseen) == ("unknown", "unknown", ("encoder.relu2",))
+    assert {each.layer for each in encoder.standing} == {"encoder.relu1"}
+    whole = with_layers(run, data, tmp_path / "analysis.h5", "*")
+    assert (whole.state, whole.modules[0].unseen) == ("degrading", ())
+
+
+def test_the_layer_that_shows_a_loss_is_told_though_others_were_not_looked_at(tmp_path: Path, data: Path) -> None:
+    run = write_series(tmp_path / "run", (0, 100, 200, 300))
+    found = with_layers(run, data, tmp_path / "analysis.h5", "*relu2")
+    assert (found.state, found.modules[0].unseen) == ("degrading", ("encoder.relu1",))
+
+
+def test_checkpoints_are_compared_at_equal_numbers_of_observations_only_and_it_is_said(
+    tmp_path: Path, data: Path
+) -> None:
+    run, out, observations = (
+        write_series(tmp_path / "run", (0, 100, 200, 300)),
+        tmp_path / "a.h5",
+        [open_observations(data)],
+    )
+    whole = open_series([run])
+    early = [replace(each, checkpoints=each.checkpoints[:2]) for each in whole]
+    late = [replace(each, checkpoints=each.checkpoints[2:]) for each in whole]
+    plan(early, observations, out, choose_probes(["default"])).complete().close()
+    with plan(late, observations, out, choose_probes(["default"]), samples=300).complete() as analysis:
+        (found,) = diagnose(analysis)
+        (places,) = courses(analysis).values()
+    assert {value.samples for course in places.values() for value in course.values} == {300}
+    assert (found.first_step, found.last_step) == (200, 300)
+    # Against step 0, whose 400 observations are too many, it would be degrading: 6 units of 16 died.
+    assert found.state == "healthy"
+    assert found.notes[0] == (
+        "Not compared: steps 0, 100, measured on 400 observations where the last checkpoint has 300 "
+        "(activity, collapse, dormancy, fau, rank)."
+    )
+
+
+def named_in_notes(diagnosis: SeriesDiagnosis) -> set[str]:
+    (note,) = [each for each in diagnosis.notes if each.startswith("Not measured")]
+    return {name for name in ("activity", "redundancy", "saturation", "dormancy") if f"`--probe {name}`" in note}
+
+
+def test_probes_that_were_not_run_are_named_where_they_matter(tmp_path: Path, data: Path) -> None:
+    for kind, missing in (("relu", {"redundancy"}), ("tanh", {"redundancy", "saturation"})):
+        run = write_series(tmp_path / kind, (0, 100), spec=with_activation(SPEC, kind))
+        with analyze(run, data, tmp_path / f"{kind}.h5") as analysis:
+            (found,) = diagnose(analysis)
+        assert named_in_notes(found) == missing
+    with analyze(tmp_path / "relu", data, tmp_path / "rank.h5", ["rank"]) as analysis:
+        (found,) = diagnose(analysis)
+    assert named_in_notes(found) == {"activity", "redundancy", "dormancy"}
+
+
+def test_measures_that_a_rectifier_cannot_have_are_not_left_open(tmp_path: Path, data: Path) -> None:
+    run = write_series(tmp_path / "run", (0, 100))
+    with analyze(run, data, tmp_path / "a.h5", ["default", "saturation", "redundancy"]) as analysis:
+        (found,) = diagnose(analysis)
+        (said,) = plain([found], {})
+    assert found.modules[0].not_judged == () and not any(each.startswith("Not measured") for each in found.notes)
+    assert said["modules"][0]["not_judged"] == said["modules"][0]["not_measured"] == []
+    with analyze(run, data, tmp_path / "b.h5", ["saturation"]) as analysis:
+        (nothing,) = diagnose(analysis)
+    assert (nothing.state, nothing.modules[0].not_judged) == ("unknown", ())
 
 
 def test_few_observations_are_not_judged(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from probe.diagnosis import Thresholds
 from probe.diagnosis.courses import NO_THRESHOLD, Course, Place, Value
 from probe.diagnosis.verdict import ModuleDiagnosis, judge, onset
+from probe.diagnosis.words import standing_lines
 
 FUNCTIONS = {"encoder.relu1": "relu", "encoder.relu2": "relu", "encoder.tanh1": "tanh"}
 
@@ -89,6 +90,28 @@ def test_few_samples_are_not_judged() -> None:
     assert (found.state, found.not_judged) == ("unknown", ("dead units",))
     low = course("rank", "srank", {0: 60.0, 10: 5.0}, status="low_sample")
     assert verdict(low, dead(0.0, 0.0, 0.0)).not_judged == ("rank of the features (srank)",)
+
+
+def test_health_says_in_how_many_layers_a_measure_was_judged() -> None:
+    rank = course("rank", "srank", {0: 60.0, 10: 59.0})
+    wide = course("rank", "srank", {0: 60.0, 10: 5.0}, layer="encoder.relu2", status="low_sample")
+    found = verdict(rank, wide)
+    (standing,) = found.standing
+    assert (found.state, standing.judged, standing.measured) == ("healthy", 1, 2)
+    assert standing_lines(found, 0, {})[1].endswith("encoder.relu1: 60 to 59 (judged in 1 of 2 layers)")
+
+
+def test_health_tells_of_the_layer_that_is_nearest_to_a_loss() -> None:
+    found = verdict(
+        dead(0.0, 0.1, 0.2),
+        dead(0.3, 0.3, 0.3, layer="encoder.relu2"),
+        course("rank", "srank", {0: 60.0, 20: 40.0}),
+        course("rank", "srank", {0: 10.0, 20: 9.0}, layer="encoder.relu2"),
+    )
+    assert [(each.sign.metric, each.layer, each.first, each.last) for each in found.standing] == [
+        ("dead_fraction", "encoder.relu1", 0.0, 0.2),
+        ("srank", "encoder.relu1", 60.0, 40.0),
+    ]
 
 
 def test_a_last_value_that_is_missing_is_not_judged_by_the_one_before() -> None:
