@@ -67,7 +67,7 @@ class Kind:
         words = " and ".join(self._bounds.words)
         noun = "whole number" if self.whole else "number" if words else "finite number"
         if self.several:
-            return f"different {noun}s {words}".rstrip() + " are expected"
+            return f"{noun}s {words}".rstrip() + ", none of them twice, are expected"
         return f"a {noun} {words}".rstrip() + " is expected"
 
     @property

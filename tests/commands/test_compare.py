@@ -149,7 +149,7 @@ BAD_INPUT = {
     "an unknown probe": ("a b --data observations.h5 --probe dormnacy", "Did you mean: dormancy?"),
     "a negative threshold": (
         "a b --data observations.h5 --set dormancy.thresholds=-0.1",
-        "dormancy.thresholds is -0.1; different numbers of at least 0 are expected",
+        "dormancy.thresholds is -0.1; numbers of at least 0, none of them twice, are expected",
     ),
     "nothing in common": ("a linear --data observations.h5 --probe fau", "no layer, module and measure in common"),
     "no worker": ("a b --data observations.h5 --workers 0", "--workers"),

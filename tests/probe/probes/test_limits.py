@@ -15,12 +15,12 @@ from probe.probes.limits import numeric_parameters
 from probe.probes.settings import apply_settings
 
 COUNT = "a whole number of at least 1 is expected."
-NOT_NEGATIVES = "different numbers of at least 0 are expected."
+NOT_NEGATIVES = "numbers of at least 0, none of them twice, are expected."
 INNER = "a number above 0 and below 1 is expected."
 SHARE = "a number above 0 and of at most 1 is expected."
 UP_TO_ONE = "a number of at least 0 and of at most 1 is expected."
 BELOW_ONE = "a number of at least 0 and below 1 is expected."
-RATES = "different numbers above 0 and of at most 1 are expected."
+RATES = "numbers above 0 and of at most 1, none of them twice, are expected."
 
 # Parameter -> what is expected, bad values. NaN and infinity, and fractions where a number is whole, are tried of all.
 REFUSED = {
@@ -71,14 +71,14 @@ REFUSED = {
     "signal.rows": (COUNT, "0", "-1"),
     "signal.permutations": (COUNT, "0", "-1"),
     "signal.quantile": (INNER, "0", "1", "-0.5"),
-    "signal.directions": ("different whole numbers of at least 1 are expected.", "0", "1,-1", "5,5"),
+    "signal.directions": ("whole numbers of at least 1, none of them twice, are expected.", "0", "1,-1", "5,5"),
     "signal.tail_start": (BELOW_ONE, "-0.1", "1"),
     "signal.tail_stop": (SHARE, "0", "1.1"),
     "signal.widest": (COUNT, "0", "-1"),
     "spectral-norm.restarts": (COUNT, "0", "-1"),
     "spectral-norm.iterations": (COUNT, "0", "-1"),
-    "spectral-norm.report": ("different whole numbers of at least 1 are expected.", "0", "-1", "2,2"),
-    "spectral-norm.tolerances": ("different numbers above 0 and below 1 are expected.", "0", "-0.1", "1"),
+    "spectral-norm.report": ("whole numbers of at least 1, none of them twice, are expected.", "0", "-1", "2,2"),
+    "spectral-norm.tolerances": ("numbers above 0 and below 1, none of them twice, are expected.", "0", "-0.1", "1"),
     "spectral-norm.limit": (COUNT, "0", "-1"),
     "spectral-norm.pairs_among": ("a whole number of at least 2 is expected.", "0", "1"),
 }
@@ -143,8 +143,8 @@ def test_a_probe_made_in_python_is_refused() -> None:
 
 
 def test_several_numbers_are_no_single_one_nor_none_where_one_is_needed() -> None:
-    assert refuse("dormancy", "thresholds", 0.1).startswith("dormancy.thresholds is 0.1; different numbers")
-    assert refuse("fitting", "learning_rates", ()).startswith("fitting.learning_rates is empty; different numbers")
+    assert refuse("dormancy", "thresholds", 0.1).startswith("dormancy.thresholds is 0.1; numbers")
+    assert refuse("fitting", "learning_rates", ()).startswith("fitting.learning_rates is empty; numbers")
     assert Dormancy(thresholds=[]).thresholds == []
 
 
