@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import isfinite
 
 import numpy as np
 import torch
@@ -193,7 +192,7 @@ class Curvature(Probe):
             spectra["slice_distances"], spectra["slice_losses"] = found.distances.numpy(), found.means.numpy()
             values = {"gradient_curvature": found.curvature, "slice_decrease": found.decrease}
         for name, value in values.items():
-            if value is not None and not isfinite(value):
+            if value is not None and not np.isfinite(value):
                 yield Reading(name, None, "nonfinite")
             else:
                 yield Reading(name, value, "degenerate" if value is None else "ok")
