@@ -48,10 +48,14 @@ class Objectives:
         """The parameters that the objective has gradients to."""
         return {f"network.{k}": each.detach() for k, each in self.network.named_parameters() if each.requires_grad}
 
+    def each(self, parameters: Parameters, rows: slice = slice(None)) -> Float[Tensor, "batch"]:
+        """Returns the objective of each of some observations."""
+        outputs = functional_call(_Outputs(self.network), parameters, (self.observations[rows],))
+        return self.objective(outputs, tuple(each[rows] for each in self.data))
+
     def mean(self, parameters: Parameters, rows: slice = slice(None)) -> Tensor:
         """Returns the mean objective of some observations."""
-        outputs = functional_call(_Outputs(self.network), parameters, (self.observations[rows],))
-        return self.objective(outputs, tuple(each[rows] for each in self.data)).mean()
+        return self.each(parameters, rows).mean()
 
     def gradients(self, rows: slice) -> Float[Tensor, "batch parameter"]:
         """Returns the gradients of the objectives of some observations, one a row.
@@ -64,6 +68,23 @@ class Objectives:
             single = gradient(parameters, slice(row, row + 1))
             found.append(torch.cat([each.detach().flatten() for each in single.values()]))
         return torch.stack(found)
+
+
+def flattened(parameters: Parameters) -> Float[Tensor, "parameter"]:
+    """Returns what belongs to all parameters, such as their gradients, as one float64 vector."""
+    return torch.cat([each.detach().reshape(-1) for each in parameters.values()]).double()
+
+
+def shaped(vector: Float[Tensor, "parameter"], parameters: Parameters) -> Parameters:
+    """Returns the parts of a flat vector in the shapes and the type of the parameters."""
+    sizes = [each.numel() for each in parameters.values()]
+    pieces = torch.split(vector.to(next(iter(parameters.values())).dtype), sizes)
+    return {name: piece.view(parameters[name].shape) for name, piece in zip(parameters, pieces, strict=True)}
+
+
+def chunks_of(count: int, size: int = 64) -> list[slice]:
+    """Returns which of `count` observations are differentiated at a time."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def gram_of(first: Float[Tensor, "batch parameter"], second: Float[Tensor, "other parameter"]) -> Tensor:
@@ -81,8 +102,7 @@ def gradients_of_gram(count: int, width: int) -> int:
 
 
 def _chunks(count: int, width: int, chunk_bytes: int) -> list[slice]:
-    rows = max(1, min(count, chunk_bytes // (4 * max(width, 1))))
-    return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
+    return chunks_of(count, max(1, min(count, chunk_bytes // (4 * max(width, 1)))))
 
 
 def gradient_gram(objectives: Objectives, chunk_bytes: int = CHUNK_BYTES) -> Float[Tensor, "batch batch"]:
@@ -145,22 +165,16 @@ def hessian_product(objectives: Objectives, chunk: int = 64) -> Callable[[Tensor
 
     `chunk` observations are differentiated at a time.
     """
-    count = len(objectives.observations)
-    chunks = [slice(start, min(start + chunk, count)) for start in range(0, count, chunk)]
-    parameters = objectives.parameters
-    shapes = {name: each.shape for name, each in parameters.items()}
-    sizes = [each.numel() for each in parameters.values()]
+    count, parameters = len(objectives.observations), objectives.parameters
 
     def multiply(vector: Tensor) -> Tensor:
-        pieces = torch.split(vector.to(next(iter(parameters.values())).dtype), sizes)
-        direction = {name: piece.view(shapes[name]) for name, piece in zip(shapes, pieces, strict=True)}
+        direction = shaped(vector, parameters)
         total = torch.zeros_like(vector)
-        for rows in chunks:
+        for rows in chunks_of(count, chunk):
             gradient = grad(partial(objectives.mean, rows=rows))
             with _forward_differentiable(objectives.network):
                 product = jvp(gradient, (parameters,), (direction,))[1]
-            flat = torch.cat([each.detach().reshape(-1) for each in product.values()])
-            total += flat.double() * ((rows.stop - rows.start) / count)
+            total += flattened(product) * ((rows.stop - rows.start) / count)
         return total
 
     return multiply

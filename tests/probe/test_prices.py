@@ -142,6 +142,6 @@ def test_declared_work_follows_the_parameters(files: tuple[Path, Path], tmp_path
         "forward": (4 * 6 + 3) * 100,
     }
     assert Injection(steps=10, batch=500, precision="bfloat16").work(subject)["step in bfloat16"] == 2 * 5 * 10 * 100
-    assert Pruning(thresholds=(0.0, 0.1), draws=1).work(subject) == {"forward": (1 + 2 * 3) * 100}
+    assert Pruning(thresholds=(0.0, 0.1), draws=1).work(subject) == {"forward": (1 + 2 * 2 * 3) * 100}
     assert GradientDormancy().work(subject) == {"forward": 100, "backward": 100}
     assert LayerNorms(losses="each").work(subject) == {"forward": 100, "backward": 200}

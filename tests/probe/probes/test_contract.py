@@ -273,7 +273,14 @@ KNOWN = 18
 USED: Mapping[Probe, Mapping[str, int]] = {
     Aliasing(rows=8): {"": 6},
     Churn(): {"": SAMPLES},
-    Curvature(samples=8, iterations=2): {"ntk": 8, "fisher": 6, "gradient": 6, "hessian": 6},
+    Curvature(samples=8, iterations=2): {
+        "ntk": 8,
+        "fisher": 6,
+        "gradient": 6,
+        "hessian": 6,
+        "covariance": 6,
+        "slice": 6,
+    },
     Drift(): {"": 0},
     Fitting(steps=1, draws=1, samples=10): {"": 10},
     GradientDormancy(): {"": KNOWN},

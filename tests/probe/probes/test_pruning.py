@@ -97,6 +97,85 @@ def _channel_means(network: nn.Module, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def test_a_constant_unit_folds_away_and_cannot_be_zeroed() -> None:
+    network = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    network[0].weight[0], network[0].bias[0] = 0, 1 / 64  # whose sums are exact
+    network[0].bias[1:] = 1.0
+    found = prune(network, OBSERVATIONS, Pruning(thresholds=(0.1,)))
+    assert value(found, "pruned_units", "", "dormant", 0.1) == 1
+    expected = network[2].weight[:, 0].abs() / 64
+    assert value(found, "max_change", "output", "dormant", 0.1) == pytest.approx(expected.max().item(), rel=1e-4)
+    assert value(found, "mean_change", "output", "dormant", 0.1) == pytest.approx(expected.mean().item(), rel=1e-4)
+    for metric in ("folded_max_change", "folded_mean_change", "folded_action_disagreement"):
+        assert value(found, metric, "output", "dormant", 0.1) == 0
+    assert value(found, "folded_max_change", "output", "highest", 0.1) > 0.01
+
+
+@torch.no_grad()
+def test_a_constant_channel_folds_away() -> None:
+    network = small_conv()
+    network.get_parameter("encoder.conv.weight")[:2] = 0
+    network.get_parameter("encoder.conv.bias")[:2] = 1 / 256
+    network.get_parameter("encoder.conv.bias")[2:] = 1.0
+    images = torch.randint(0, 256, (40, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = prune(network, images)
+    assert value(found, "pruned_units", "", "dormant", 0.1) == 2
+    assert value(found, "max_change", "actor", "dormant", 0.1) > 1e-4
+    assert value(found, "folded_max_change", "actor", "dormant", 0.1) == 0
+
+
+def test_folding_is_pruning_with_the_means_in_the_next_biases_by_hand() -> None:
+    network, tau = mlp(dead=2), 0.6
+    found = prune(network, OBSERVATIONS, Pruning(thresholds=(tau,)))
+    hidden = by_hand(network, OBSERVATIONS)
+    gone = {layer: dormant_units(each.double().mean(0), tau) for layer, each in hidden.items()}
+    with torch.no_grad():
+        whole = network(OBSERVATIONS)["critic"]
+        dense, critic = network.get_submodule("encoder.dense2"), network.get_submodule("critic.output")
+        for layer, reader in (("encoder.relu1", dense), ("encoder.relu2", critic)):
+            means = hidden[layer].mean(0) * gone[layer]
+            reader.get_parameter("bias").add_(reader.get_parameter("weight") @ means)
+        first = hidden["encoder.relu1"] * ~gone["encoder.relu1"]
+        pruned = critic(torch.relu(dense(first)) * ~gone["encoder.relu2"]).squeeze(-1)
+        change = (whole.squeeze(-1) - pruned).abs()
+    assert change.max() > 0
+    assert value(found, "folded_max_change", "critic", "dormant", tau) == pytest.approx(change.max().item(), rel=1e-4)
+    assert value(found, "folded_mean_change", "critic", "dormant", tau) == pytest.approx(change.mean().item(), rel=1e-4)
+
+
+@torch.no_grad()
+def test_a_channels_mean_goes_to_the_bias_from_every_position_by_hand() -> None:
+    network = small_conv()
+    network.get_parameter("encoder.conv.bias")[:2] = -1e6
+    images = torch.randint(0, 256, (40, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = prune(network, images)
+    before, means = network(images)["actor"], _channel_means(network, images)
+    weight = network.get_parameter("actor.output.weight").view(2, 6, 6, 6)
+    for channel in means.argsort(descending=True)[:2].tolist():
+        network.get_parameter("actor.output.bias").add_(weight[:, channel].sum((1, 2)) * means[channel])
+        weight[:, channel] = 0
+    expected = (before - network(images)["actor"]).abs().max().item()
+    assert value(found, "folded_max_change", "actor", "highest") == pytest.approx(expected, rel=1e-4)
+
+
+def test_units_of_mean_zero_fold_as_they_are_zeroed() -> None:
+    found = prune(mlp(dead=5), OBSERVATIONS)
+    for metric in ("max_change", "mean_change", "kl", "action_disagreement"):
+        zeroed, folded = (value(found, prefix + metric, "actor", "dormant") for prefix in ("", "folded_"))
+        assert zeroed == folded
+
+
+@pytest.mark.parametrize("behind", [(nn.Linear(8, 2, bias=False),), (nn.LayerNorm(8), nn.Linear(8, 2))])
+def test_what_no_bias_reads_is_zeroed_alone(behind: tuple[nn.Module, ...]) -> None:
+    found = prune(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), *behind), OBSERVATIONS)
+    folded = [each.reading for each in found if each.reading.metric.startswith("folded")]
+    assert [(each.metric, each.value, each.status) for each in folded] == [
+        ("folded_mean_change", None, "not_applicable")
+    ]
+    assert value(found, "max_change", "output", "dormant", 0.1) >= 0
+
+
+@torch.no_grad()
 def test_without_dormant_units_the_zeros_are_degenerate() -> None:
     network = mlp(dead=0)
     for name in ("dense1", "dense2"):
