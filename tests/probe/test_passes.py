@@ -17,6 +17,7 @@ from probe.checkpoints import open_series
 from probe.examination import pieces
 from probe.observations import open_observations
 from probe.passes import Observer, observed, offline_gradients, share_pass
+from probe.probes.aliasing import Aliasing
 from probe.probes.base import Finding, Findings, Probe, registry
 from probe.probes.gradient_dormancy import GradientDormancy
 from probe.probes.layer_norms import LayerNorms
@@ -32,7 +33,7 @@ from tests.probe.series import write_observations, write_series
 
 SHARING = (
     *(LayerNorms(), GradientDormancy(), Saturation(), Redundancy(), PolicyCollapse(), Value()),
-    Signal(permutations=2, directions=(1,), spacing=2),
+    *(Signal(permutations=2, directions=(1,), spacing=2), Aliasing(rows=40)),
 )
 TELLING_APART = (LayerNorms(losses="each"), GradientDormancy(losses="each"), *SHARING[2:])
 
