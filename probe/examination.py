@@ -44,6 +44,11 @@ class ProbeItem:
         return self.item.checkpoint
 
     @property
+    def stage(self) -> int:
+        """After whose parts this can be done: 0 controls, 1 what is measured on one set, 2 what compares sets."""
+        return 0 if self.control else 2 if self.probe.needs == "sets" else 1
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What makes this work itself: it is not done again."""
         return {
@@ -197,7 +202,10 @@ def subject_of(item: WorkItem) -> Subject:
 
     declared = dict(item.activations)
     data = item.data.of(item.checkpoint.digest)
-    return Subject(item.checkpoint, data, measured.statistics, measured.layers, item.samples, declared, control)
+    return Subject(
+        *(item.checkpoint, data, measured.statistics, measured.layers, item.samples, declared, control),
+        known=lambda probe: ProbeItem(probe, item).findings(),
+    )
 
 
 def measurement_of(item: WorkItem) -> Measurement | None:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from probe.errors import UnknownNameError
-from probe.features import has_row_per_observation
+from probe.features import has_row_per_observation, layer_features
 from probe.passes import Observer, observed, share_pass
 from probe.probes.base import Arrays, Finding, Findings, Probe, Reading, Status, Work, register
 from probe.probes.rank import SAMPLES_PER_UNIT, rank_tolerance
@@ -138,7 +138,7 @@ class Signal(Probe):
     def work(self, subject: Subject) -> Work:
         """Returns the pass, and the decompositions: deflation takes about nine nulls more than the first (conv64)."""
         rows = min(self.rows, -(-subject.count // self.spacing))
-        squares = sum(each.units**2 for each in subject.statistics.values() if each.units <= self.widest)
+        squares = sum(units**2 for units in _widths(subject) if units <= self.widest)
         return {"forward": subject.count, "algebra": 10 * self.permutations * rows * squares}
 
     def observer(self, subject: Subject) -> Observer:
@@ -267,6 +267,15 @@ def _episodes(subject: Subject) -> Int[Tensor, "sample"]:
     except UnknownNameError:
         episodes = np.zeros(subject.count)
     return torch.from_numpy(episodes.astype(np.int64))
+
+
+@torch.no_grad()
+def _widths(subject: Subject) -> list[int]:
+    """Returns the units of each layer, of a checkpoint without statistics from one observation."""
+    if subject.statistics:
+        return [each.units for each in subject.statistics.values()]
+    found = layer_features(subject.network(), next(subject.batches(1, 1)), activations=subject.activations)
+    return [features.shape[1] for features in found.values()]
 
 
 def _largest(features: Tensor) -> float:

@@ -159,6 +159,14 @@ def test_counting_stops_at_the_first_that_fails() -> None:
     assert leading_count(~mask) == 0
 
 
+def test_the_price_is_the_same_before_and_after_the_pass() -> None:
+    subject = Made(Features(), noise(100, 4), {"episodes": np.zeros(100)})
+    after = FEW.work(subject)
+    subject.statistics = {}
+    assert FEW.work(subject) == after == {"forward": 100, "algebra": 10 * 8 * 100 * 16}
+    assert Signal(permutations=8).work(subject)["algebra"] == 10 * 8 * 25 * 16
+
+
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.5])
 def test_power_laws_have_their_exponent_as_slope(power: float) -> None:
     spectrum = 7 * torch.arange(1, 51).double() ** -power
