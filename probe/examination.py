@@ -11,6 +11,7 @@ import numpy as np
 from probe.checkpoints.base import Checkpoint
 from probe.errors import FileError
 from probe.measurement import Measurement, WorkItem, measure, unmeasured
+from probe.pairs import ReadsPair, share_pair
 from probe.passes import adopt, share_pass
 from probe.probes.base import Arrays, Finding, Findings, Probe, Reading
 from probe.results import open_analysis
@@ -41,6 +42,11 @@ class ProbeItem:
     def checkpoint(self) -> Checkpoint:
         """The later checkpoint of a pair, or the only one."""
         return self.item.checkpoint
+
+    @property
+    def stage(self) -> int:
+        """After whose parts this can be done: 0 controls, 1 what is measured on one set, 2 what compares sets."""
+        return 0 if self.control else 2 if self.probe.needs == "sets" else 1
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -96,7 +102,7 @@ class ProbeItem:
 
 
 Piece = tuple[ProbeItem, ...]
-"""Items that are done together: those of one checkpoint and set that read the shared pass, or a single one."""
+"""Items that are done together: those of one checkpoint, or of one pair, and set that share a pass, or a single one."""
 
 
 def parameters_of(probe: Probe) -> str:
@@ -108,8 +114,9 @@ def pieces(items: Sequence[ProbeItem]) -> list[Piece]:
     """Groups items by what is done together, in the order of their first ones."""
     groups: dict[Hashable, list[ProbeItem]] = {}
     for each in items:
-        shares = each.probe.shares_pass and each.earlier is None
-        groups.setdefault(each.item if shares else each, []).append(each)
+        of_pair = isinstance(each.probe, ReadsPair) and each.earlier is not None
+        of_one = each.probe.shares_pass and each.earlier is None
+        groups.setdefault((each.item, each.earlier) if of_pair or of_one else each, []).append(each)
     return [tuple(group) for group in groups.values()]
 
 
@@ -138,8 +145,13 @@ def examine(piece: Piece) -> Piece:
     subject = subject_of(piece[0].item)
     if piece[0].probe.shares_pass:
         share_pass(subject, [each.probe for each in piece])
+    reference = piece[0].earlier
+    earlier = None if reference is None else subject_of(replace(piece[0].item, checkpoint=reference))
+    reading = [each.probe for each in piece if isinstance(each.probe, ReadsPair)]
+    if earlier is not None and reading:
+        share_pair(earlier, subject, reading)
     for each in piece:
-        each.save(_found(each, subject))
+        each.save(_found(each, subject, earlier))
     return piece
 
 
@@ -161,14 +173,12 @@ def controls(items: Sequence[ProbeItem]) -> list[ProbeItem]:
     return list(found.values())
 
 
-def _found(each: ProbeItem, subject: Subject) -> Findings:
+def _found(each: ProbeItem, subject: Subject, earlier: Subject | None = None) -> Findings:
     if each.control:
         return each.probe.measure_control(subject)
     if each.probe.needs == "sets":
         return each.probe.measure_sets([*(subject_of(other) for other in each.others), subject])
-    if each.earlier is None:
-        return each.probe.measure(subject)
-    return each.probe.measure_pair(subject_of(replace(each.item, checkpoint=each.earlier)), subject)
+    return each.probe.measure(subject) if earlier is None else each.probe.measure_pair(earlier, subject)
 
 
 def subject_of(item: WorkItem) -> Subject:
@@ -192,7 +202,10 @@ def subject_of(item: WorkItem) -> Subject:
 
     declared = dict(item.activations)
     data = item.data.of(item.checkpoint.digest)
-    return Subject(item.checkpoint, data, measured.statistics, measured.layers, item.samples, declared, control)
+    return Subject(
+        *(item.checkpoint, data, measured.statistics, measured.layers, item.samples, declared, control),
+        known=lambda probe: ProbeItem(probe, item).findings(),
+    )
 
 
 def measurement_of(item: WorkItem) -> Measurement | None:

@@ -1,6 +1,6 @@
 """Feature matrices of layers: the outputs themselves, for probes that sums and spectra cannot serve."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import torch
@@ -60,23 +60,3 @@ def layer_features(
 def has_row_per_observation(subject: "Subject", layer: str) -> bool:
     """Whether a layer's feature rows are the observations'; of a recurrent layer they can be more time steps."""
     return subject.statistics[layer].samples == subject.count
-
-
-def feature_batches(
-    subject: "Subject", layers: Collection[str] | None = None, samples: int | None = None
-) -> Iterator[Mapping[str, Float[Tensor, "batch unit"]]]:
-    """Yields the feature rows of a checkpoint's layers, batch by batch."""
-    network = subject.network()
-    for batch in subject.batches(samples=samples):
-        yield layer_features(network, batch, layers, subject.activations)
-
-
-def stored_features(
-    subject: "Subject", layers: Collection[str], samples: int
-) -> dict[str, Float[Tensor, "sample unit"]]:
-    """Returns the feature matrices of at most `samples` observations, spread evenly over the set: held in memory."""
-    parts: dict[str, list[Tensor]] = {layer: [] for layer in layers}
-    for features in feature_batches(subject, layers, samples):
-        for layer, rows in features.items():
-            parts[layer].append(rows)
-    return {layer: torch.cat(rows) for layer, rows in parts.items() if rows}

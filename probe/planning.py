@@ -78,9 +78,9 @@ class Plan:
         for item in self.controls:
             if item.key in self.kept and not item.done:
                 item.save(self.kept[item.key])
-        first = [item for item in missing if item.control]
-        for stage in (first, [item for item in missing if not item.control]):
-            for piece in run(examine, pieces(stage), workers):
+        # Each stage reads parts of those before: what is compared with controls, what compares sets with their fits.
+        for stage in range(3):
+            for piece in run(examine, pieces([item for item in missing if item.stage == stage]), workers):
                 yield from piece
 
     def complete(self, workers: int = 1) -> Analysis:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Controls = Callable[["Subject", "Probe"], "Findings | None"]
 """(subject, probe) -> what the probe compares the subject with."""
+Known = Callable[["Probe"], "Findings | None"]
+"""A probe -> what it has found at the subject; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Subject:
 
     activations: Activations | None = None
     """Declared nonlinearities, which every capture of this subject's network must be given."""
+    _known: Known | None = None
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class Subject:
         samples: int | None = None,
         activations: Activations | None = None,
         control: "Controls | None" = None,
+        known: Known | None = None,
     ) -> None:
         """Names the parts; nothing is read before it is asked for.
 
@@ -62,8 +66,9 @@ class Subject:
             samples: Observations to use, spread evenly over the set; None: all.
             activations: Declared nonlinearities.
             control: Gives what a probe compares checkpoints with; None: it is made anew.
+            known: Gives what a probe has found here before; None: nothing is known.
         """
-        self._controls = control
+        self._controls, self._known = control, known
         self.checkpoint, self.observations, self.samples = checkpoint, observations, samples
         self.activations = activations
         self.statistics, self.layers = statistics, layers
@@ -112,6 +117,11 @@ class Subject:
         if self._controls is not None:
             return self._controls(self, probe)
         return None if probe.control_key(self) is None else probe.measure_control(self)
+
+    def findings(self, probe: "Probe") -> "Findings":
+        """Returns what another probe finds at this checkpoint on this set, measured only where it is not known."""
+        found = None if self._known is None else self._known(probe)
+        return probe.measure(self) if found is None else found
 
     def generator(self, purpose: str, draw: int = 0) -> torch.Generator:
         """Returns a random stream that is the same at every checkpoint, so that checkpoints are compared in pairs."""

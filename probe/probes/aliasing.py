@@ -1,5 +1,7 @@
 """Aliasing: whether states of very different worth look alike to the network."""
 
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -7,9 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probe.features import has_row_per_observation, stored_features
-from probe.probes.base import Finding, Findings, Probe, Reading, Status, Work, register
+from probe.features import has_row_per_observation
+from probe.passes import Observer, observed, share_pass
+from probe.probes.base import Finding, Findings, Probe, Reading, Status, register
 from probe.probes.limits import Limits, Share
+from probe.stored import StoredFeatures
 from probe.subject import Subject
 
 LEAST_SAMPLES = 30
@@ -58,7 +62,7 @@ class Aliasing(Probe):
 
     Question: does the network still tell states apart that are worth very different amounts?
     Formula: phi(x) are the features of an observation x, G(x) is its stored discounted return. Over all pairs among at
-        most `rows` observations, spread evenly over the set:
+        most `rows` observations, spread evenly over those that are used:
         - `distant_similarity` (cosine): mean of `cos(phi(x), phi(y))` over the pairs with the largest `|G(x) - G(y)|`,
           a `share` of all
         - `random_similarity` (cosine): mean over all pairs, which is what random ones have in expectation
@@ -69,7 +73,7 @@ class Aliasing(Probe):
     Axes: phi is the encoder's last layer, of a convolution the means over positions.
     Units: cosines in [-1, 1], of rectified features in [0, 1]. 1: states of different worth look the same. An excess
         below zero: the features tell worth apart.
-    Cost: a forward pass over `rows` observations; time and memory grow with their square.
+    Cost: the forward pass that probes of a checkpoint share; time and memory grow with the square of `rows`.
     Status: null and `not_applicable` where the set has no returns or the network no encoder layer, or where that is a
         recurrent one with several time steps an observation; null and
         `degenerate` where fewer than two observations have features, or all returns are equal; `low_sample` below 30
@@ -87,23 +91,36 @@ class Aliasing(Probe):
     share: Share = 0.1
     """Share of the pairs that counts as those whose returns differ most."""
 
-    def work(self, subject: Subject) -> Work:
-        """Returns the pass over the rows that are used."""
-        return {"forward": min(self.rows, subject.count)}
+    def observer(self, subject: Subject) -> Observer | None:
+        """Keeps the features of the rows that are used; of the layer that is called last, before the last is known."""
+        if not subject.has_returns:
+            return None
+        count = min(self.rows, subject.count)
+        known = _last_of_encoder(subject, subject.statistics) if subject.statistics else ""
+        return StoredFeatures(
+            torch.arange(count) * subject.count // count,
+            sys.maxsize,
+            lambda found: {known or _last_of_encoder(subject, found)} & set(found),
+        )
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Findings:
         """Returns the readings of the encoder's last layer."""
-        layer = next((each for each in reversed(list(subject.statistics)) if _in_encoder(subject, each)), "")
+        layer = _last_of_encoder(subject, subject.statistics)
         if not layer or not subject.has_returns or not has_row_per_observation(subject, layer):
             return _findings(layer, [None] * len(_METRICS), "not_applicable", 0)
         units = subject.statistics[layer].units
         if not subject.statistics[layer].finite:
             return _findings(layer, [None] * len(_METRICS), "nonfinite", units)
-        count = min(self.rows, subject.count)
-        features = stored_features(subject, {layer}, count)[layer]
-        returns = torch.from_numpy(subject.column("returns", count)).double()
-        values, status = self.values(features, returns)
+        stored = observed(subject, self, StoredFeatures)
+        if not stored.has(layer):
+            # Only after the pass it is known which layer is the last that is no output.
+            share_pass(subject, [self])
+            stored = observed(subject, self, StoredFeatures)
+        if not stored.has(layer):
+            return _findings(layer, [None] * len(_METRICS), "not_applicable", units)
+        returns = torch.from_numpy(subject.column("returns")[stored.rows.numpy()]).double()
+        values, status = self.values(stored.matrix(layer), returns)
         return _findings(layer, values, status, units, int(values[-1] or 0))
 
     def values(
@@ -125,8 +142,9 @@ class Aliasing(Probe):
 _METRICS = ("distant_similarity", "random_similarity", "aliasing_excess", "silent_fraction", "rows_used")
 
 
-def _in_encoder(subject: Subject, layer: str) -> bool:
-    return subject.modules.module_of(layer) == "encoder"
+def _last_of_encoder(subject: Subject, layers: Iterable[str]) -> str:
+    """Returns the encoder's last layer of some in call order; empty where there is none."""
+    return next((each for each in reversed(list(layers)) if subject.modules.module_of(each) == "encoder"), "")
 
 
 def _findings(layer: str, values: list[float | int | None], status: Status, units: int, samples: int = -1) -> Findings:

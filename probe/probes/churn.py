@@ -2,11 +2,29 @@
 
 from dataclasses import dataclass
 
-import torch
+from torch import Tensor
 
-from probe.outputs import Differences, named_outputs
+from probe.outputs import Differences
+from probe.pairs import PairObserver, pair_observed
 from probe.probes.base import Finding, Findings, Probe, Reading, register
 from probe.subject import Subject
+
+
+class ChurnObserver(PairObserver):
+    """Adds up the differences of the outputs that both networks have in one shape, and names the others."""
+
+    reads_outputs = True
+
+    def __init__(self) -> None:
+        """Starts empty."""
+        self.differences = Differences()
+        self.odd: set[str] = set()
+
+    def see_outputs(self, earlier: dict[str, Tensor], later: dict[str, Tensor]) -> None:
+        """Adds a batch of outputs."""
+        same = {name for name in earlier if name in later and earlier[name].shape == later[name].shape}
+        self.odd |= (earlier.keys() | later.keys()) - same
+        self.differences.update({name: earlier[name] for name in earlier if name in same}, later)
 
 
 @register("churn", version=1)
@@ -23,7 +41,8 @@ class Churn(Probe):
           `|dV|`
     Axes: means run over observations, `mean_change` over an output's columns too; `module` names the output.
     Units: the share in [0, 1]; the divergence has no upper bound.
-    Cost: a forward pass of both checkpoints, for each checkpoint against step 0 and against the one before.
+    Cost: the forward pass of both checkpoints that probes of a pair share, for each checkpoint against step 0 and
+        against the one before.
     Status: `nonfinite` and null where an output is; `not_applicable` where the two networks' outputs differ in shape.
     Source: Tang & Berseth 2024, arXiv:2409.04792 (churn). C-CHAIN's cross-entropy holds the old policy's entropy, too,
         and so falls when that falls; the divergence here does not.
@@ -34,20 +53,19 @@ class Churn(Probe):
     needs = "pair"
     cost = "costly"
 
+    def pair_observer(self, earlier: Subject, later: Subject) -> PairObserver:
+        """Gathers the differences of the outputs."""
+        return ChurnObserver()
+
     def measure_pair(self, earlier: Subject, later: Subject) -> Findings:
         """Returns the differences of every output that both networks have."""
-        first, second = earlier.network(), later.network()
-        differences, odd = Differences(), set()
-        with torch.no_grad():
-            for batch in later.batches():
-                before, after = named_outputs(first, batch), named_outputs(second, batch)
-                same = {name for name in before if name in after and before[name].shape == after[name].shape}
-                odd |= (before.keys() | after.keys()) - same
-                differences.update({name: before[name] for name in before if name in same}, after)
+        seen = pair_observed(earlier, later, self, ChurnObserver)
         found = [
-            Finding(reading, module=name) for name, several in differences.readings().items() for reading in several
+            Finding(reading, module=name)
+            for name, several in seen.differences.readings().items()
+            for reading in several
         ]
-        return Findings([*found, *(_absent(name) for name in sorted(odd))])
+        return Findings([*found, *(_absent(name) for name in sorted(seen.odd))])
 
 
 def _absent(output: str) -> Finding:

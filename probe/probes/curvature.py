@@ -14,7 +14,7 @@ from probe.curvature import Objectives, gradient_gram, gradients_of_gram, hessia
 from probe.objectives import FISHER, NTK, actor_objectives, critic_objectives
 from probe.outputs import named_outputs
 from probe.probes.base import Arrays, Finding, Findings, Probe, Reading, Work, register
-from probe.probes.limits import Count, InnerShare, Limits
+from probe.probes.limits import Count, InnerShare, Limits, NotNegatives
 from probe.probes.rank import effective_rank, numeric_rank, srank, without_rounding
 from probe.slices import gradient_slice
 from probe.subject import Subject
@@ -101,7 +101,7 @@ class Curvature(Probe):
     """Of Lanczos, each a Hessian-vector product."""
     eigenvalues: Annotated[int, Limits(least=0)] = 5
     """Largest Hessian eigenvalues to report."""
-    slice_steps: Sequence[float] = (0.001, 0.01, 0.1)
+    slice_steps: NotNegatives = (0.001, 0.01, 0.1)
     """Steps of the loss's slice, each taken with the gradient and against it: shares of the norm of all parameters."""
     needs = "network"
     cost = "costly"

@@ -57,7 +57,7 @@ class Primacy(Probe):
         `data` is the last set.
     Units: 0 nats: early and late observations are learnt from equally well, each measured by a fresh network, so that a
         task's difficulty cancels. 0.69: late ones leave twice the loss. Below zero: late ones are learnt from better.
-    Cost: that of `fitting`, once a set.
+    Cost: that of `fitting`, once a set; nothing on sets where `fitting` is asked for with the same parameters.
     Status: `not_applicable` and null with one set or sets of one task index, and where no fresh network is known;
         `nonfinite` and null where training diverged; `degenerate` and null where a loss is zero or the fresh network
         learned nothing on a set; `low_sample` and null for the interval of one draw. Value errors `not_applicable` and
@@ -99,8 +99,7 @@ class Primacy(Probe):
             absent = [Finding(Reading(f"{kind}_primacy", None, "not_applicable")) for kind in TARGETS]
             return Findings([*absent, Finding(Reading("value_error_gap", None, "not_applicable"), module=CRITIC)])
         samples = self._samples(subjects)
-        fitting = self._fitting(samples)
-        fitted = [fitting.measure(subject).readings for subject in subjects]
+        fitted = [subject.findings(self._fitting(subject, samples)).readings for subject in subjects]
         found = list(_value_errors(subjects, tasks))
         for kind in TARGETS:
             of_sets = [[each for each in of_set if _is_ratio(each, kind)] for of_set in fitted]
@@ -112,20 +111,23 @@ class Primacy(Probe):
     def controls(self, subjects: Sequence[Subject]) -> Sequence[tuple[Probe, Subject]]:
         """Returns the fresh network's fits on each set."""
         tasks = {subject.observations.task for subject in subjects}
-        fitting = self._fitting(self._samples(subjects))
-        return [(fitting, subject) for subject in subjects] if len(tasks) > 1 else []
+        samples = self._samples(subjects)
+        return [(self._fitting(subject, samples), subject) for subject in subjects] if len(tasks) > 1 else []
 
     def work(self, subject: Subject) -> Work:
         """Returns the work of `fitting`."""
-        return self._fitting(self.samples).work(subject)
+        return self._fitting(subject, self.samples).work(subject)
 
     def _samples(self, subjects: Sequence[Subject]) -> int:
         return min(self.samples, *(subject.count for subject in subjects))
 
-    def _fitting(self, samples: int) -> Fitting:
-        return Fitting(
-            self.steps, self.batch, self.draws, samples, self.learning_rates, self.least_gain, self.precision
-        )
+    def _fitting(self, subject: Subject, samples: int) -> Fitting:
+        """Returns `fitting` on so many observations, by the number that was asked for where the set has no more.
+
+        So it is the probe that a user asks for beside this one, whose fits are not made again.
+        """
+        asked = self.samples if subject.count <= samples else samples
+        return Fitting(self.steps, self.batch, self.draws, asked, self.learning_rates, self.least_gain, self.precision)
 
 
 def _is_ratio(found: Finding, kind: str) -> bool:

@@ -1,14 +1,35 @@
 """Representation shift: how like a layer's features are at two checkpoints."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
+from torch import Tensor
 
-from probe.features import feature_batches
+from probe.pairs import PairObserver, pair_observed
 from probe.probes.base import Finding, Findings, Probe, Reading, register
 from probe.probes.redundancy import cka_reading, compared_layers, layer_likeness, left_out
 from probe.statistics.covariance import CrossCovariance
 from probe.subject import Subject
+
+
+class LikenessObserver(PairObserver):
+    """Keeps covariances of feature rows alone: between the two networks, and of each with itself.
+
+    Attributes:
+        moments: Cross-covariance, that of the earlier and that of the later network, by layer.
+    """
+
+    def __init__(self, layers: Sequence[str]) -> None:
+        """Starts empty, for layers that both networks have."""
+        self.layers = frozenset(layers)
+        self.moments = {layer: (CrossCovariance(), CrossCovariance(), CrossCovariance()) for layer in layers}
+
+    def see_layers(self, earlier: Mapping[str, Tensor], later: Mapping[str, Tensor]) -> None:
+        """Adds a batch of feature rows."""
+        for layer, (cross, own_earlier, own_later) in self.moments.items():
+            cross.update(earlier[layer], later[layer])
+            own_earlier.update(earlier[layer], earlier[layer])
+            own_later.update(later[layer], later[layer])
 
 
 @register("representation-shift", version=1)
@@ -21,7 +42,8 @@ class RepresentationShift(Probe):
         - `cka` (index): `|cov(X, Y)|^2 / (|cov(X, X)| |cov(Y, Y)|)` in Frobenius norms
     Axes: samples by units; a convolution's features are the means over positions. Units need no identity.
     Units: in [0, 1]; 1 is no change but scale, shift and rotation.
-    Cost: a forward pass of both checkpoints a pair, and three times units^2 operations a sample and layer.
+    Cost: the forward pass of both checkpoints that probes of a pair share, and three times units^2 operations a sample
+        and layer.
     Status: a value and `low_sample` below 10 samples a unit, null below one; null and `degenerate` where the layer does
         not vary at one of the two; null and `not_applicable` where only one of them has the layer, above 4,096 units,
         and for recurrent layers with several time steps an observation; null and `nonfinite` on NaN or infinity.
@@ -32,17 +54,14 @@ class RepresentationShift(Probe):
     needs = "pair"
     cost = "costly"
 
-    @torch.no_grad()
+    def pair_observer(self, earlier: Subject, later: Subject) -> PairObserver:
+        """Gathers the covariances of every layer that both checkpoints have."""
+        known = set(compared_layers(earlier))
+        return LikenessObserver([layer for layer in compared_layers(later) if layer in known])
+
     def measure_pair(self, earlier: Subject, later: Subject) -> Findings:
         """Returns the likeness of every layer that both checkpoints have."""
-        known = set(compared_layers(earlier))
-        layers = [layer for layer in compared_layers(later) if layer in known]
-        moments = {layer: [CrossCovariance() for _ in range(3)] for layer in layers}
-        for first, second in zip(feature_batches(earlier, layers), feature_batches(later, layers), strict=True):
-            for layer, (cross, own_first, own_second) in moments.items():
-                cross.update(first[layer], second[layer])
-                own_first.update(first[layer], first[layer])
-                own_second.update(second[layer], second[layer])
+        moments = pair_observed(earlier, later, self, LikenessObserver).moments
         found = []
         for layer, (cross, own_first, own_second) in moments.items():
             cka = layer_likeness(cross, own_first, own_second)

@@ -1,7 +1,7 @@
 """Signal: which of a layer's directions would come back on other observations, and which are noise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -9,32 +9,19 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from probe.errors import ConfigurationError
-from probe.features import has_row_per_observation, stored_features
+from probe.errors import ConfigurationError, UnknownNameError
+from probe.features import has_row_per_observation, layer_features
+from probe.passes import Observer, observed, share_pass
 from probe.probes.base import Arrays, Finding, Findings, Probe, Reading, Status, Work, register
 from probe.probes.limits import Count, InnerShare, Limits, Share
 from probe.probes.rank import SAMPLES_PER_UNIT, rank_tolerance
 from probe.statistics.permutation import centred, deflated_rank, leading_count, null_spectrum, surviving
+from probe.statistics.rows import DEPENDENT, halves_by_group, row_autocorrelation, rows_apart
+from probe.stored import StoredFeatures
 from probe.subject import Subject
 
 LEAST_TAIL = 5
 """Singular values below which no slope is fitted."""
-
-
-def halves_by_group(groups: Int[Tensor, "sample"], generator: torch.Generator) -> Bool[Tensor, "sample"] | None:
-    """Returns which rows are in the first of two halves, each group whole in one; None where there is one group.
-
-    Groups come in random order, each into the half that has fewer rows so far.
-    """
-    _, number, sizes = torch.unique(groups, return_inverse=True, return_counts=True)
-    if len(sizes) < 2:
-        return None
-    first, rows = torch.zeros(len(sizes), dtype=torch.bool), [0, 0]
-    for group in torch.randperm(len(sizes), generator=generator).tolist():
-        half = int(rows[0] > rows[1])
-        first[group] = half == 0
-        rows[half] += int(sizes[group])
-    return first[number]
 
 
 def principal_directions(features: Float[Tensor, "sample unit"]) -> Float[Tensor, "direction unit"]:
@@ -82,36 +69,21 @@ def tail_slope(spectrum: Float[Tensor, "rank"], start: float, stop: float) -> tu
     return slope, 1 - rest / spread if spread > len(y) * torch.finfo(y.dtype).eps else 1.0
 
 
-def row_autocorrelation(features: Float[Tensor, "sample unit"], groups: Int[Tensor, "sample"]) -> float | None:
-    """Returns the correlation of a group's consecutive rows, over all units: what thinning has left of it.
-
-    None where no group has two rows, or nothing varies.
-    """
-    matrix = centred(features)
-    order = torch.argsort(groups, stable=True)
-    matrix, groups = matrix[order], groups[order]
-    neighbours = groups[1:] == groups[:-1]
-    variance = matrix.square().sum(1).mean()
-    if not bool(neighbours.any()) or variance == 0:
-        return None
-    return ((matrix[1:] * matrix[:-1]).sum(1)[neighbours].mean() / variance).item()
-
-
 def beyond_chance(overlap: float | None, k: int, dimensions: int) -> float | None:
     """Returns (overlap - c) / (1 - c), c = k / dimensions: 0 is what chance gives, 1 the same subspace."""
     return None if overlap is None or k >= dimensions else (overlap - k / dimensions) / (1 - k / dimensions)
 
 
-@register("signal", version=1)
+@register("signal", version=2)
 @dataclass(frozen=True)
 class Signal(Probe):
     """How much of a layer's spectrum is signal: directions that reproduce, the rank above a null, the tail's slope.
 
     Question: is a high rank signal or noise, and a low one an illness or a compact code?
-    Formula: of the features of at most `rows` observations, spread evenly over the set, less their column means:
-        singular values s_i. The null is the `quantile`, at the same index, of the spectra of matrices whose columns
-        were permuted independently. Of two halves of the rows, each episode whole in one, the right singular vectors
-        u_i and v_i:
+    Formula: of the features of at most `rows` observations, every `spacing`-th of an episode's or fewer, less their
+        column means: singular values s_i. The null is the `quantile`, at the same index, of the spectra of matrices
+        whose columns were permuted independently. Of two halves of the rows, each episode whole in one, the right
+        singular vectors u_i and v_i:
         - `rank_above_null` (directions; `quantile`): `#{s_i > null_i}`
         - `deflated_rank_above_null` (directions; `quantile`): those before the first that is not above, then again for
           what is left without them, until none is added: strong directions raise the null above weak ones
@@ -122,32 +94,36 @@ class Signal(Probe):
         - `tail_slope` (log per log): b of the least-squares fit `ln s_i = a + b ln i` over the middle of the spectrum,
           `tail_start` to `tail_stop` of the numeric rank
         - `tail_fit` (share): R^2 of that fit
-        - `row_autocorrelation` (correlation): of consecutive rows of an episode
+        - `row_autocorrelation` (correlation): of consecutive rows of an episode, of those that are used
         - `rows_used` (observations): the rows
     Axes: samples by units; a convolution's features are the means over positions. The array `signal_spectrum` holds
         s_i, `signal_null` the null, `signal_cosines` |u_i . v_i|.
     Units: overlaps and cosines in [0, 1], where chance gives an overlap of k / numeric rank; `surviving_overlap` at
         most 1, where chance gives 0; a slope of 0 is a flat spectrum, -1 one in which s_i falls like 1 / i.
-    Cost: a forward pass over `rows` observations, whose features are held in memory, and a few times `permutations`
-        singular value decompositions of a matrix of that size, each layer.
-    Status: null and `low_sample` below a row a unit (for the halves: in either), a value and `low_sample` below ten;
-        null and `degenerate` where nothing varies, for `surviving_overlap` also where nothing or everything survives;
-        null and `not_applicable` with one episode (halves), fewer than 5 tail values, fewer than k directions, above
-        `widest` units, and for recurrent layers with several time steps an observation; null and `nonfinite` on NaN or
-        infinity.
+    Cost: the forward pass that probes of a checkpoint share, the features of at most `rows` observations held in
+        memory, and a few times `permutations` singular value decompositions of a matrix of that size, each layer.
+    Status: null and `low_sample` below a row a unit (for the halves: in either), a value and `low_sample` below ten; a
+        value and `low_sample`, for the readings of the null, also where `row_autocorrelation` is above 0.2 or below
+        -0.2: the rows are not independent; null and `degenerate` where nothing varies, for `surviving_overlap` also
+        where nothing or everything survives; null and `not_applicable` with one episode (halves), fewer than 5 tail
+        values, fewer than k directions, above `widest` units, and for recurrent layers with several time steps an
+        observation; null and `nonfinite` on NaN or infinity.
     Source: parallel analysis, Horn 1965, doi:10.1007/BF02289447, by permutation, Buja & Eyuboglu 1992,
         doi:10.1207/s15327906mbr2704_2, with deflation, Dobriban & Owen 2019, doi:10.1111/rssb.12301; power law of
         spectra, Stringer et al. 2019, doi:10.1038/s41586-019-1346-5.
     Do not trust: the null where `row_autocorrelation` is high, rows then count for fewer than they are and too much
-        survives; the plain `rank_above_null`, of which a twentieth of the units is chance; single cosines of directions
-        with nearly equal singular values, which mix freely (the subspace does not).
+        survives: give a larger `spacing`, and a larger set; the null of a set that does not say where its episodes
+        begin, which is taken to be one; the plain `rank_above_null`, of which a twentieth of the units is chance;
+        single cosines of directions with nearly equal singular values, which mix freely (the subspace does not).
     """
 
     needs = "network"
     cost = "costly"
 
     rows: Count = 10_000
-    """Observations, spread over the set."""
+    """Most observations."""
+    spacing: Count = 4
+    """Every so many-th observation of an episode is used: neighbours are alike, and the null takes them to be not."""
     permutations: Count = 20
     """Permuted matrices behind the null."""
     quantile: InnerShare = 0.95
@@ -170,33 +146,47 @@ class Signal(Probe):
 
     def work(self, subject: Subject) -> Work:
         """Returns the pass, and the decompositions: deflation takes about nine nulls more than the first (conv64)."""
-        rows = min(self.rows, subject.count)
-        squares = sum(each.units**2 for each in subject.statistics.values() if each.units <= self.widest)
-        return {"forward": rows, "algebra": 10 * self.permutations * rows * squares}
+        rows = min(self.rows, -(-subject.count // self.spacing))
+        squares = sum(units**2 for units in _widths(subject) if units <= self.widest)
+        return {"forward": subject.count, "algebra": 10 * self.permutations * rows * squares}
+
+    def observer(self, subject: Subject) -> Observer:
+        """Keeps the features of the chosen rows; of all layers, before it is known which can be read."""
+        chosen = self._readable(subject) if subject.statistics else None
+        rows = rows_apart(_episodes(subject), self.spacing, self.rows)
+        return StoredFeatures(
+            rows, self.widest, lambda found: found.keys() if chosen is None else chosen & found.keys()
+        )
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Findings:
         """Returns the readings and spectra of every layer."""
-        count = min(self.rows, subject.count)
-        chosen = {
-            layer
-            for layer, each in subject.statistics.items()
-            if each.finite and each.units <= self.widest and has_row_per_observation(subject, layer)
-        }
-        features = stored_features(subject, chosen, count)
-        groups = torch.from_numpy(subject.column("episodes", count).astype(np.int64))
+        chosen = self._readable(subject)
+        stored = observed(subject, self, StoredFeatures)
+        if not all(map(stored.has, chosen)):
+            # Only after the pass it is known which layers can be read.
+            share_pass(subject, [self])
+            stored = observed(subject, self, StoredFeatures)
+        groups = _episodes(subject)[stored.rows]
         first = halves_by_group(groups, subject.generator("signal-halves"))
         found: list[Finding] = []
         arrays: Arrays = {}
         for layer, statistics in subject.statistics.items():
-            if layer in features:
+            if layer in chosen and stored.has(layer):
                 generator = subject.generator("signal-null")
-                readings, arrays[layer] = self.read(features[layer], groups, first, generator)
+                readings, arrays[layer] = self.read(stored.matrix(layer), groups, first, generator)
             else:
                 status: Status = "not_applicable" if statistics.finite else "nonfinite"
                 readings = [Reading(metric, None, status) for metric in _METRICS]
-            found += [Finding(reading, layer, units=statistics.units, samples=count) for reading in readings]
+            found += [Finding(reading, layer, units=statistics.units, samples=len(groups)) for reading in readings]
         return Findings(found, arrays)
+
+    def _readable(self, subject: Subject) -> set[str]:
+        return {
+            layer
+            for layer, each in subject.statistics.items()
+            if each.finite and each.units <= self.widest and has_row_per_observation(subject, layer)
+        }
 
     def read(
         self,
@@ -218,14 +208,17 @@ class Signal(Probe):
         settings = (tolerance, self.permutations, self.quantile, generator)
         kept = deflated_rank(features, leading_count(above), *settings)
         halves, cosines = self._halves(features, first, kept, int((spectrum > tolerance).sum()))
+        correlation = row_autocorrelation(features, groups)
         readings = [
             Reading("rank_above_null", int(above.sum()), status, self.quantile),
             Reading("deflated_rank_above_null", kept, status, self.quantile),
             *halves,
             *self._tail(spectrum[spectrum > tolerance], status),
-            _optional("row_autocorrelation", row_autocorrelation(features, groups), status),
+            _optional("row_autocorrelation", correlation, status),
             used,
         ]
+        if correlation is not None and abs(correlation) > DEPENDENT:
+            readings = [_of_fewer_rows(each) for each in readings]
         named = {"signal_spectrum": spectrum, "signal_null": null, "signal_cosines": cosines}
         return readings, {name: values.numpy() for name, values in named.items()}
 
@@ -266,6 +259,32 @@ _METRICS = (
     *("rank_above_null", "deflated_rank_above_null", *_BY_DIRECTIONS, "surviving_overlap"),
     *("tail_slope", "tail_fit", "row_autocorrelation", "rows_used"),
 )
+
+
+_OF_NULL = ("rank_above_null", "deflated_rank_above_null", "surviving_overlap")
+
+
+def _of_fewer_rows(reading: Reading) -> Reading:
+    """Returns a reading with the status of rows that count for fewer than they are, where it hangs on the null."""
+    return replace(reading, status="low_sample") if reading.metric in _OF_NULL and reading.status == "ok" else reading
+
+
+def _episodes(subject: Subject) -> Int[Tensor, "sample"]:
+    """Returns each observation's episode; one for all where the set does not say."""
+    try:
+        episodes = subject.column("episodes")
+    except UnknownNameError:
+        episodes = np.zeros(subject.count)
+    return torch.from_numpy(episodes.astype(np.int64))
+
+
+@torch.no_grad()
+def _widths(subject: Subject) -> list[int]:
+    """Returns the units of each layer, of a checkpoint without statistics from one observation."""
+    if subject.statistics:
+        return [each.units for each in subject.statistics.values()]
+    found = layer_features(subject.network(), next(subject.batches(1, 1)), activations=subject.activations)
+    return [features.shape[1] for features in found.values()]
 
 
 def _largest(features: Tensor) -> float:

@@ -137,7 +137,8 @@ def subject_of(network: nn.Module, missing: int) -> Batched:
     rows = torch.randn(shape, generator=torch.Generator().manual_seed(5))
     returns = rng.normal(size=len(rows)).astype(np.float32)
     returns[:missing:4] = np.nan
-    columns = {"returns": returns, "actions": rng.integers(0, 2, len(rows))}
+    episodes = np.arange(len(rows)) * 7 // len(rows)
+    columns = {"returns": returns, "actions": rng.integers(0, 2, len(rows)), "episodes": episodes}
     return Batched(network, rows, columns)
 
 

@@ -17,19 +17,24 @@ from probe.checkpoints import open_series
 from probe.examination import pieces
 from probe.observations import open_observations
 from probe.passes import Observer, observed, offline_gradients, share_pass
+from probe.probes.aliasing import Aliasing
 from probe.probes.base import Finding, Findings, Probe, registry
 from probe.probes.gradient_dormancy import GradientDormancy
 from probe.probes.layer_norms import LayerNorms
 from probe.probes.policy_collapse import PolicyCollapse, PolicyObserver
 from probe.probes.redundancy import Redundancy
 from probe.probes.saturation import Saturation
+from probe.probes.signal import Signal
 from probe.probes.spectral_norm import SpectralNorms
 from probe.probes.value import Value
 from probe.sizes import SizesObserver, squared_norms
 from tests.probe.probes.test_gradient_probes import SAMPLES, mlp, subject_of
 from tests.probe.series import write_observations, write_series
 
-SHARING = (LayerNorms(), GradientDormancy(), Saturation(), Redundancy(), PolicyCollapse(), Value())
+SHARING = (
+    *(LayerNorms(), GradientDormancy(), Saturation(), Redundancy(), PolicyCollapse(), Value()),
+    *(Signal(permutations=2, directions=(1,), spacing=2), Aliasing(rows=40)),
+)
 TELLING_APART = (LayerNorms(losses="each"), GradientDormancy(losses="each"), *SHARING[2:])
 
 

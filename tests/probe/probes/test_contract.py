@@ -53,7 +53,7 @@ QUICK: Mapping[str, Probe] = {
         Injection(steps=2, batch=16, draws=2),
         Primacy(steps=2, batch=16, draws=2),
         Pruning(draws=1),
-        Signal(permutations=3, directions=(1, 3)),
+        Signal(permutations=3, directions=(1, 3), spacing=1),
         SpectralNorms(restarts=2, iterations=5, report=(1, 5), limit=20),
     )
 }
@@ -287,7 +287,7 @@ USED: Mapping[Probe, Mapping[str, int]] = {
     Injection(steps=1, draws=1, samples=10): {"": 10},
     LayerNorms(): {"weight": 0, "feature": SAMPLES, "preactivation": SAMPLES, "gradient": KNOWN, "zero": KNOWN},
     Primacy(steps=1, draws=1, samples=10): {"random": 10, "label": 10, "value_error_gap": 2 * KNOWN},
-    Signal(rows=20, permutations=2): {"": 20},
+    Signal(rows=20, permutations=2, spacing=1): {"": 12},
     SpectralNorms(limit=20, pairs_among=10): {"sigma": 0, "lipschitz_observed": 10, "lipschitz_bound": 0},
     Value(): {"": KNOWN},
 }

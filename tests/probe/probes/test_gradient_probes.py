@@ -59,7 +59,7 @@ def subject_of(network: nn.Module, missing: int = 20, equal: bool = False) -> Me
     rng = np.random.default_rng(3)
     returns = np.full(SAMPLES, 2.0, np.float32) if equal else rng.normal(size=SAMPLES).astype(np.float32)
     returns[:missing] = np.nan
-    columns = {"returns": returns, "actions": rng.integers(0, 2, SAMPLES)}
+    columns = {"returns": returns, "actions": rng.integers(0, 2, SAMPLES), "episodes": np.arange(SAMPLES) // 10}
     return MemorySubject(network, torch.randn(SAMPLES, 4, generator=generator(5)), columns)
 
 

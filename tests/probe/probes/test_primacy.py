@@ -1,8 +1,9 @@
 """Primacy: halves of tasks by hand, networks blind to late tasks or trained on early ones, symmetries, and edges."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,10 @@ from probe.datasets.collect import collect
 from probe.datasets.sampling import Sampling
 from probe.networks import build, preset
 from probe.observations import open_observations
-from probe.probes.base import Finding, Reading
+from probe.probes.base import Finding, Probe, Reading
 from probe.probes.fitting import TARGETS, Fitting
 from probe.probes.primacy import Primacy, late_less_early
-from probe.regression import Budget, Task, fit
+from probe.regression import Budget, Curve, Task, fit, fit_all
 from tests.probe.probes.held import Factory, subject_of
 from tests.probe.series import ENVIRONMENT, write_series
 
@@ -208,6 +209,37 @@ def test_each_set_has_one_control_for_all_checkpoints_that_fitting_shares(
     done = list(planned.examine())
     assert [bool(each.control) for each in done] == [True] * 2 + [False] * (2 + 2 * 2)
     assert len(list((tmp_path / "a.h5.parts").glob("fitting-*"))) == 2 + 2 * 2
+
+
+@pytest.mark.parametrize(("samples", "shared"), [(80, 2), (60, 2), (2560, 1)])
+def test_fits_that_fitting_made_on_a_set_are_read_and_not_made_again(
+    files: tuple[Path, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples: int, shared: int
+) -> None:
+    run, paths = files
+    budget: dict[str, Any] = {"steps": 4, "batch": 32, "draws": 2, "samples": samples}
+    fits: list[Task] = []
+
+    def counting(tasks: Iterable[Task]) -> list[Curve]:
+        listed = list(tasks)
+        fits.extend(listed)
+        return fit_all(listed)
+
+    monkeypatch.setattr("probe.probes.fitting.fit_all", counting)
+
+    def rows(name: str, *probes: Probe) -> set[str]:
+        fits.clear()
+        with analyze(run, paths, tmp_path / name, probes) as analysis:
+            return {repr(row) for row in analysis.row_list() if row.probe == "primacy"}
+
+    one = len(TARGETS) * 2
+    alone = rows("alone.h5", Primacy(**budget))
+    assert len(fits) == one * 2 * (2 + 1)
+    # Two checkpoints and a control on each set; on the larger set, primacy takes fewer observations where it must.
+    both = rows("both.h5", Primacy(**budget), Fitting(**budget))
+    assert len(fits) == one * (2 * (2 + 1) + (2 - shared) * (2 + 1))
+    assert both == alone
+    rows("other.h5", Primacy(**budget), Fitting(**(budget | {"steps": 3})))
+    assert len(fits) == one * 2 * (2 + 1) * 2
 
 
 def test_one_set_is_said_to_be_too_few(files: tuple[Path, list[Path]], tmp_path: Path) -> None:

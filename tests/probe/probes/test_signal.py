@@ -19,9 +19,7 @@ from probe.probes.signal import (
     Signal,
     beyond_chance,
     direction_cosines,
-    halves_by_group,
     principal_directions,
-    row_autocorrelation,
     subspace_overlap,
     tail_slope,
 )
@@ -33,10 +31,13 @@ from probe.statistics.permutation import (
     permuted,
     surviving,
 )
+from probe.statistics.rows import DEPENDENT, halves_by_group, row_autocorrelation, rows_apart
 from tests.probe.probes.subjects import Features, Made, by_metric
 from tests.probe.series import write_observations, write_series
 
-FEW = Signal(permutations=8, directions=(1, 3))
+FEW = Signal(permutations=8, directions=(1, 3), spacing=1)
+"""The rows of most tests are independent."""
+NULL = ("rank_above_null", "deflated_rank_above_null", "surviving_overlap")
 
 
 def stream(seed: int = 0) -> torch.Generator:
@@ -158,6 +159,14 @@ def test_counting_stops_at_the_first_that_fails() -> None:
     assert leading_count(~mask) == 0
 
 
+def test_the_price_is_the_same_before_and_after_the_pass() -> None:
+    subject = Made(Features(), noise(100, 4), {"episodes": np.zeros(100)})
+    after = FEW.work(subject)
+    subject.statistics = {}
+    assert FEW.work(subject) == after == {"forward": 100, "algebra": 10 * 8 * 100 * 16}
+    assert Signal(permutations=8).work(subject)["algebra"] == 10 * 8 * 25 * 16
+
+
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.5])
 def test_power_laws_have_their_exponent_as_slope(power: float) -> None:
     spectrum = 7 * torch.arange(1, 51).double() ** -power
@@ -237,9 +246,8 @@ def test_scale_changes_nothing_and_rotation_only_the_null(seed: int, exponent: i
     features = low_rank(200, 8, 3, 0.2, seed)
     plain = readings(features)
     assert values(readings(2.0**exponent * features)) == pytest.approx(values(plain), abs=1e-6)
-    of_null = ("rank_above_null", "deflated_rank_above_null", "surviving_overlap")
     turned = readings(features @ rotation(8, seed))
-    assert values(turned, *of_null) == pytest.approx(values(plain, *of_null), abs=1e-6)
+    assert values(turned, *NULL) == pytest.approx(values(plain, *NULL), abs=1e-6)
 
 
 def test_the_order_of_units_changes_no_reproducible_number() -> None:
@@ -256,13 +264,83 @@ def test_arrays_hold_the_spectrum_its_null_and_the_cosines() -> None:
 
 
 def test_a_fixed_spread_of_rows_is_used_and_stated() -> None:
-    probe = Signal(rows=100, permutations=4)
+    probe = Signal(rows=100, permutations=4, spacing=1)
     features = low_rank(300, 8, 3)
     found = readings(features, probe=probe)
     assert found["rows_used"].value == 100
     chosen = torch.arange(100) * 3
     expected = svdvals_of(features[chosen]).numpy()
     assert measured(features, probe=probe).arrays["encoder"]["signal_spectrum"] == pytest.approx(expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=80), st.integers(1, 6), st.integers(1, 30))
+def test_rows_lie_a_spacing_apart_within_their_episode_and_are_the_most_that_do(
+    episodes: list[int], spacing: int, most: int
+) -> None:
+    groups = torch.tensor(episodes)
+    found = rows_apart(groups, spacing, most)
+    assert found.tolist() == sorted(set(found.tolist())) and len(found) <= most
+    for group in set(episodes):
+        places = torch.isin((groups == group).nonzero()[:, 0], found).nonzero()[:, 0]
+        assert bool((places.diff() >= spacing).all())
+    assert len(found) == -(-len(groups) // max(spacing, -(-len(groups) // most)))
+
+
+def test_rows_of_episodes_that_were_stored_in_turn_come_from_all_and_from_all_their_parts() -> None:
+    groups = torch.arange(240) % 6
+    found = rows_apart(groups, 4, 1000)
+    assert torch.bincount(groups[found]).tolist() == [10] * 6
+    assert (found // 6).float().mean().item() == pytest.approx(19.5, abs=3)
+
+
+def after_one_another(samples: int, units: int, likeness: float, seed: int = 0) -> Tensor:
+    """An AR(1) sequence a unit, independent of the others."""
+    rows = list(noise(samples, units, seed))
+    for index in range(1, samples):
+        rows[index] = likeness * rows[index - 1] + (1 - likeness**2) ** 0.5 * rows[index]
+    return torch.stack(rows)
+
+
+def test_a_null_of_rows_that_are_alike_is_no_null_and_says_so() -> None:
+    features = after_one_another(4000, 10, 0.9)
+    long = torch.zeros(4000, dtype=torch.long)
+    near = readings(features, long, Signal(permutations=8, directions=(1, 3)))
+    assert (near["row_autocorrelation"].value or 0) == pytest.approx(0.9**4, abs=0.05)
+    assert near["rank_above_null"].status == near["deflated_rank_above_null"].status == "low_sample"
+    assert (near["rank_above_null"].value or 0) > 0  # of noise
+    assert near["rows_used"] == Reading("rows_used", 1000) and near["tail_slope"].status == "ok"
+    far = readings(features, long, Signal(permutations=8, directions=(1, 3), spacing=30))
+    assert abs(far["row_autocorrelation"].value or 0) < DEPENDENT
+    assert far["deflated_rank_above_null"] == Reading("deflated_rank_above_null", 0, "ok", 0.95)
+
+
+def test_halves_of_rows_that_are_alike_keep_their_status_and_the_overlap_of_what_survives_does_not() -> None:
+    features = after_one_another(4000, 10, 0.9) + low_rank(4000, 10, 3)
+    found = readings(features, torch.arange(4000) // 400, Signal(permutations=8, directions=(1, 3)))
+    assert {each.status for metric, each in found.items() if metric in NULL} == {"low_sample"}
+    assert found["surviving_overlap"].value is not None
+    assert found["subspace_overlap@3"].status == found["direction_cosine@1"].status == "ok"
+
+
+def test_interleaved_episodes_whose_rows_forget_each_other_have_the_null_of_independent_ones() -> None:
+    turns = torch.arange(2000).reshape(8, 250).T.reshape(-1)
+    above: dict[int, list[float]] = {1: [], 4: []}
+    for seed in range(5):
+        slow = after_one_another(2000, 10, 0.6, seed)[turns]
+        for spacing, status in ((1, "low_sample"), (4, "ok")):
+            found = readings(slow, turns // 250, Signal(directions=(1, 3), spacing=spacing))
+            assert found["row_autocorrelation"].value == pytest.approx(0.6**spacing, abs=0.06)
+            assert {found[metric].status for metric in NULL[:2]} == {status}
+            above[spacing].append(found["rank_above_null"].value or 0)
+    # Of 10 independent units one or so is above by chance.
+    assert np.mean(above[4]) <= 1.5 < 2 <= np.mean(above[1])
+
+
+def test_thinning_that_leaves_few_rows_is_said() -> None:
+    found = readings(low_rank(300, 8, 3), probe=Signal(permutations=4, directions=(1, 3)))
+    assert found["rows_used"].value == 75
+    assert found["deflated_rank_above_null"] == Reading("deflated_rank_above_null", 3, "low_sample", 0.95)
 
 
 @pytest.mark.parametrize(("samples", "status", "known"), [(7, "low_sample", False), (79, "low_sample", True)])
@@ -282,6 +360,16 @@ def test_halves_need_two_episodes_and_a_row_a_unit() -> None:
     assert short["direction_cosine@3"] == Reading("direction_cosine", None, "low_sample", 3)
 
 
+def test_a_recording_that_does_not_know_its_episodes_counts_as_one(tmp_path: Path) -> None:
+    np.save(tmp_path / "recorded.npy", noise(200, 4).float().numpy())
+    folder = write_series(tmp_path / "run", steps=(0,))
+    probes, data = [Signal(permutations=4, spacing=1)], open_observations(tmp_path / "recorded.npy")
+    with plan(open_series([folder]), [data], tmp_path / "a.h5", probes).complete() as analysis:
+        found = analysis.select(probe="signal", layer="encoder.relu2")
+        rows = dict(zip(found["metric"], found["status"], strict=True))
+    assert rows["surviving_overlap"] == "not_applicable" and rows["deflated_rank_above_null"] == "ok"
+
+
 def test_silent_constant_broken_and_wide_layers_give_no_number() -> None:
     groups = {"episodes": np.arange(100) // 10}
     for features, probe, status in (
@@ -299,7 +387,9 @@ def test_an_analysis_holds_signal_and_spectra_and_repeats_them(tmp_path: Path) -
     folder, data = write_series(tmp_path / "run", steps=(0, 100)), write_observations(tmp_path / "o.h5", samples=200)
     found = []
     for name in ("a.h5", "b.h5"):
-        planned = plan(open_series([folder]), [open_observations(data)], tmp_path / name, [Signal(permutations=4)])
+        planned = plan(
+            open_series([folder]), [open_observations(data)], tmp_path / name, [Signal(permutations=4, spacing=1)]
+        )
         list(planned.measure())
         list(planned.examine())
         with planned.assemble() as analysis:
