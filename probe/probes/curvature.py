@@ -1,6 +1,6 @@
 """Curvature: how many independent directions the gradients have, and how sharp the loss is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 

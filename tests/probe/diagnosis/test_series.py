@@ -17,6 +17,9 @@ from probe.observations import open_observations
 from probe.results import open_analysis
 from tests.probe.series import SPEC, WIDTH, with_activation, write_observations, write_series
 
+OF_STATISTICS = ("activity", "collapse", "dormancy", "fau", "rank")
+"""Probes that read the layers' statistics, and these alone."""
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -58,7 +61,7 @@ def test_a_series_that_stays_as_it_was_is_healthy(tmp_path: Path, data: Path) ->
     assert found.state == "healthy"
     assert [each.evidence for each in found.modules] == [()] * len(found.modules)
     (encoder,) = found.modules
-    assert {each.sign.probe for each in encoder.standing} == {"activity", "collapse", "dormancy", "fau", "rank"}
+    assert {each.sign.probe for each in encoder.standing} == {*OF_STATISTICS, "redundancy"}
     assert all((each.first, each.step) == (each.last, 100) for each in encoder.standing)
 
 
@@ -69,7 +72,7 @@ def test_one_checkpoint_is_not_judged(tmp_path: Path, data: Path) -> None:
 
 
 def with_layers(run: Path, data: Path, out: Path, *layers: str) -> SeriesDiagnosis:
-    planned = plan(open_series([run]), [open_observations(data)], out, choose_probes(["default"]), layers)
+    planned = plan(open_series([run]), [open_observations(data)], out, choose_probes(OF_STATISTICS), layers)
     with planned.complete() as analysis:
         (found,) = diagnose(analysis)
     return found
@@ -103,8 +106,8 @@ def test_checkpoints_are_compared_at_equal_numbers_of_observations_only_and_it_i
     whole = open_series([run])
     early = [replace(each, checkpoints=each.checkpoints[:2]) for each in whole]
     late = [replace(each, checkpoints=each.checkpoints[2:]) for each in whole]
-    plan(early, observations, out, choose_probes(["default"])).complete().close()
-    with plan(late, observations, out, choose_probes(["default"]), samples=300).complete() as analysis:
+    plan(early, observations, out, choose_probes(OF_STATISTICS)).complete().close()
+    with plan(late, observations, out, choose_probes(OF_STATISTICS), samples=300).complete() as analysis:
         (found,) = diagnose(analysis)
         (places,) = courses(analysis).values()
     assert {value.samples for course in places.values() for value in course.values} == {300}
@@ -125,7 +128,7 @@ def named_in_notes(diagnosis: SeriesDiagnosis) -> set[str]:
 def test_probes_that_were_not_run_are_named_where_they_matter(tmp_path: Path, data: Path) -> None:
     for kind, missing in (("relu", {"redundancy"}), ("tanh", {"redundancy", "saturation"})):
         run = write_series(tmp_path / kind, (0, 100), spec=with_activation(SPEC, kind))
-        with analyze(run, data, tmp_path / f"{kind}.h5") as analysis:
+        with analyze(run, data, tmp_path / f"{kind}.h5", OF_STATISTICS) as analysis:
             (found,) = diagnose(analysis)
         assert named_in_notes(found) == missing
     with analyze(tmp_path / "relu", data, tmp_path / "rank.h5", ["rank"]) as analysis:
@@ -135,7 +138,7 @@ def test_probes_that_were_not_run_are_named_where_they_matter(tmp_path: Path, da
 
 def test_measures_that_a_rectifier_cannot_have_are_not_left_open(tmp_path: Path, data: Path) -> None:
     run = write_series(tmp_path / "run", (0, 100))
-    with analyze(run, data, tmp_path / "a.h5", ["default", "saturation", "redundancy"]) as analysis:
+    with analyze(run, data, tmp_path / "a.h5", ["default"]) as analysis:
         (found,) = diagnose(analysis)
         (said,) = plain([found], {})
     assert found.modules[0].not_judged == () and not any(each.startswith("Not measured") for each in found.notes)

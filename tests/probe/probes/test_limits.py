@@ -68,6 +68,8 @@ REFUSED = {
     "saturation.margin": ("a number above 0 and below 0.5 is expected.", "0", "-0.1", "0.5"),
     "saturation.least_deviation": ("a number of at least 0 is expected.", "-1"),
     "saturation.least_slope": ("a number of at least 0 is expected.", "-1"),
+    "signal.spacing": (COUNT, "0", "-1"),
+    "curvature.slice_steps": (NOT_NEGATIVES, "-0.1"),
     "signal.rows": (COUNT, "0", "-1"),
     "signal.permutations": (COUNT, "0", "-1"),
     "signal.quantile": (INNER, "0", "1", "-0.5"),
