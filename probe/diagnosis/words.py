@@ -5,7 +5,7 @@ from math import isnan
 from typing import Any
 
 from probe.diagnosis.series import SeriesDiagnosis
-from probe.diagnosis.signs import Sign
+from probe.diagnosis.signs import Sign, lost_of_working
 from probe.diagnosis.verdict import Evidence, ModuleDiagnosis, Standing
 from probe.modules import ALL
 
@@ -41,9 +41,11 @@ def standing_lines(module: ModuleDiagnosis, first_step: int, labels: Mapping[str
     last = max(each.step for each in module.standing)
     probes = ", ".join(dict.fromkeys(each.sign.probe for each in module.standing))
     seen = " in the layers that were measured" if module.unseen else ""
+    none = [each.sign.name for each in module.standing if _is_none(each, last)]
+    words = [_standing_words(each, last, labels) for each in module.standing if not _is_none(each, last)]
     return [
         f"no sign of loss{seen} at step {last:,} against step {first_step:,} ({probes}); nearest to one are:",
-        "; ".join(_standing_words(each, last, labels) for each in module.standing),
+        "; ".join([*words, f"none: {', '.join(none)}"] if none else words),
     ]
 
 
@@ -132,6 +134,13 @@ def _plain_measure(each: Evidence | Standing, labels: Mapping[str, str]) -> dict
     }
 
 
+def _is_none(standing: Standing, last_step: int) -> bool:
+    """Whether there was and is nothing, in all layers and up to the last checkpoint: that takes no number."""
+    sign, whole = standing.sign, standing.judged == standing.measured and standing.step == last_step
+    counts = sign.unit == "flag" or (sign.unit == "%" and sign.extent is lost_of_working)
+    return whole and counts and not standing.last and not standing.first
+
+
 def _standing_words(standing: Standing, last_step: int, labels: Mapping[str, str]) -> str:
     """Returns a measure's name, where and what it is; its step where its probe was not run at the last checkpoint.
 
@@ -140,11 +149,13 @@ def _standing_words(standing: Standing, last_step: int, labels: Mapping[str, str
     sign, earlier = standing.sign, f" at step {standing.step:,}" if standing.step < last_step else ""
     if standing.judged < standing.measured:
         earlier += f" (judged in {standing.judged} of {standing.measured} layers)"
-    if sign.unit == "flag" and not standing.last:
-        return f"none {sign.name}{earlier}"
     where = f" in {labels.get(standing.layer, standing.layer)}" if standing.layer else ""
-    change = "at the first checkpoint already" if sign.unit == "flag" else _change(standing)
+    change = _flagged(standing) if sign.unit == "flag" else _change(standing)
     return f"{sign.name}{where}: {change}{earlier}"
+
+
+def _flagged(standing: Standing) -> str:
+    return "at the first checkpoint already" if standing.last else "no"
 
 
 def _change(each: Evidence | Standing) -> str:

@@ -101,6 +101,14 @@ def test_health_says_in_how_many_layers_a_measure_was_judged() -> None:
     assert standing_lines(found, 0, {})[1].endswith("encoder.relu1: 60 to 59 (judged in 1 of 2 layers)")
 
 
+def test_what_was_nowhere_and_is_nowhere_is_named_without_numbers() -> None:
+    rank = course("rank", "srank", {0: 60.0, 10: 59.0})
+    assert standing_lines(verdict(rank, dead(0.0, 0.0)), 0, {})[1] == (
+        "rank of the features (srank) in encoder.relu1: 60 to 59; none: dead units"
+    )
+    assert "none" not in standing_lines(verdict(rank, dead(0.0, 0.01)), 0, {})[1]
+
+
 def test_health_tells_of_the_layer_that_is_nearest_to_a_loss() -> None:
     found = verdict(
         dead(0.0, 0.1, 0.2),
