@@ -174,7 +174,7 @@ def test_a_layer_of_one_side_is_listed_and_the_modules_are_still_compared(
 def test_networks_without_a_common_measure_are_refused(runs: Path, data: Path, tmp_path: Path) -> None:
     write_series(tmp_path / "linear", spec=linear(SPEC))
     with pytest.raises(ConfigurationError, match="no layer, module and measure in common"):
-        compare(runs / "baseline" / "seed0", tmp_path / "linear", data)
+        compare(runs / "baseline" / "seed0", tmp_path / "linear", data, probes=["fau"])
 
 
 def test_observations_that_fit_neither_network_are_refused(data: Path, tmp_path: Path) -> None:
