@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from probe.curvature import Objectives, gradient_gram
 from probe.slices import gradient_slice, losses_along, mean_gradient
-
-KNOWN = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+from tests.probe.test_curvature import KNOWN, deep
 
 
 def linear(weights: list[float], observations: Tensor, power: int = 2) -> Objectives:
@@ -17,14 +16,6 @@ def linear(weights: list[float], observations: Tensor, power: int = 2) -> Object
     network = nn.Linear(len(weights), 1, bias=False)
     network.weight.data[0] = torch.tensor(weights)
     return Objectives(network, observations, lambda outputs, _: outputs["output"].squeeze(1).pow(power) / power)
-
-
-def deep(count: int) -> Objectives:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1))
-        observations = torch.randn(count, 3)
-    return Objectives(network, observations, lambda outputs, _: (outputs["output"].squeeze(1) - 1).square())
 
 
 def test_a_quadratic_loss_is_a_parabola() -> None:
